@@ -1,0 +1,59 @@
+"""What encoders hand to localizers: a time grid and the features on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The one place where segment indices become seconds.
+
+    Segment `i` covers the half-open interval `[start + i*stride, start + i*stride + window)`, in seconds
+    from the start of the file. AVE's grid is `Grid()`: ten segments of one second without overlap.
+    """
+
+    start: float = 0.0
+    stride: float = 1.0
+    window: float = 1.0
+
+    def seconds(self, index: int) -> tuple[float, float]:
+        """Begin and end of segment `index`, in seconds."""
+        begin = self.start + index * self.stride
+        return begin, begin + self.window
+
+    def count(self, duration: float) -> int:
+        """How many segments begin before `duration` seconds; a last part of a segment counts as one.
+
+        A remainder under a hundredth of a stride is rounding of time stamps, not another segment.
+        """
+        import math
+
+        return max(0, math.ceil((duration - self.start) / self.stride - 0.01))
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of one file on one grid: `audio` is `[T, D_a]`, `visual` is `[T, H, W, D_v]`, both float32.
+
+    Raises:
+        ValueError: if the two modalities differ in length.
+    """
+
+    audio: Tensor
+    visual: Tensor
+    grid: Grid = Grid()
+
+    def __post_init__(self) -> None:
+        if self.audio.shape[0] != self.visual.shape[0]:
+            raise ValueError(f"{self.audio.shape[0]} audio segments but {self.visual.shape[0]} visual ones")
+
+    def __len__(self) -> int:
+        return int(self.audio.shape[0])
+
+    def to(self, device: torch.device) -> Features:
+        """The same features on another device."""
+        return Features(self.audio.to(device), self.visual.to(device), self.grid)
