@@ -1,0 +1,111 @@
+"""The starter packs: folders with a `manifest.csv` of unpaired sounds and pictures of everyday classes.
+
+Rows keep the pack's own fine classes; which of them make up a label of the vocabulary is the recipe's business.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.io import ImageReadMode, decode_image, read_file
+
+from avel_cli.errors import SetupError
+from avel_cli.media.decode import read_audio
+from avel_cli.media.probe import probe
+
+BACKGROUND = "_background"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One sound or picture file of a pack: where it lies, what it shows, which split and group it is in."""
+
+    path: Path
+    modality: str
+    name: str
+    split: str
+    group: str
+    original_id: str
+    licence: str
+
+
+def read_manifests(folders: Iterable[Path]) -> list[Recording]:
+    """Every row of the `manifest.csv` of each folder, in file order.
+
+    Raises:
+        SetupError: if a folder has no manifest, or a manifest lacks a column.
+    """
+    rows: list[Recording] = []
+    for folder in folders:
+        manifest = folder / "manifest.csv"
+        if not manifest.is_file():
+            raise SetupError(f"{folder}: no manifest.csv there; give the folder of a starter pack with --data")
+        with manifest.open(newline="", encoding="utf-8") as stream:
+            try:
+                rows += [_recording(folder, row) for row in csv.DictReader(stream)]
+            except KeyError as missing:
+                raise SetupError(f"{manifest}: column {missing} is missing; is this a starter pack?") from None
+    return rows
+
+
+def _recording(folder: Path, row: dict[str, str]) -> Recording:
+    return Recording(
+        folder / row["path"], row["modality"], row["class"], row["split"], row["group"], row["original_id"], row["licence"]
+    )
+
+
+def classes(rows: Iterable[Recording]) -> tuple[str, ...]:
+    """The distinct classes of the rows, sorted."""
+    return tuple(sorted({row.name for row in rows}))
+
+
+def load_sounds(rows: Sequence[Recording], sample_rate: int) -> list[Tensor]:
+    """Waves of the rows, each float32 `[samples]` in -1..1."""
+
+    def load(row: Recording) -> Tensor:
+        blocks = [torch.from_numpy(block) for block in read_audio(probe(row.path), sample_rate)]
+        return torch.cat(blocks)
+
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(load, rows))
+
+
+def load_pictures(paths: Sequence[Path], size: int) -> Tensor:
+    """Pictures as uint8 `[N, 3, size, size]` RGB, squeezed to a square whatever their aspect."""
+    pictures = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
+
+    def load(index: int) -> None:
+        picture = decode_image(read_file(str(paths[index])), ImageReadMode.RGB).unsqueeze(0).float()
+        if picture.shape[-2:] != (size, size):
+            picture = F.interpolate(picture, (size, size), mode="bilinear", antialias=True)
+        pictures[index] = picture[0].round().clamp(0, 255).to(torch.uint8)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(load, range(len(paths))))
+    return pictures
+
+
+def image_folder(folder: Path, leave_out: set[str]) -> tuple[list[Path], list[int], int]:
+    """Paths, class indices and class count of a folder of class folders, without the files named in `leave_out`.
+
+    Raises:
+        SetupError: if the folder holds no pictures in class folders.
+    """
+    names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    paths: list[Path] = []
+    targets: list[int] = []
+    for index, name in enumerate(names):
+        found = [p for p in sorted((folder / name).rglob("*")) if p.suffix.lower() in {".jpeg", ".jpg", ".png"}]
+        kept = [p for p in found if p.stem not in leave_out]
+        paths += kept
+        targets += [index] * len(kept)
+    if not paths:
+        raise SetupError(f"{folder}: no pictures in class folders there; see the recipe for where the set comes from")
+    return paths, targets, len(names)

@@ -1,0 +1,53 @@
+"""`starter-picture`: a small picture encoder of our own, trained from scratch; keeps the map of positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from avel_cli.encoders.residual import ResidualTrunk
+
+
+@dataclass(frozen=True)
+class StarterPictureConfig:
+    """Sizes of the network, and the classes its tagger head knows (training and late fusion only)."""
+
+    width: int = 40
+    embedding: int = 128
+    size: int = 96
+    frames_per_second: float = 4.0
+    classes: tuple[str, ...] = ()
+
+
+class StarterPicture(nn.Module):
+    """Frames to a map of 128 numbers at 6x6 positions. Modelled on AVE's VGG-19 `pool5` features in form only.
+
+    Frames are squeezed to `size` x `size` whatever their aspect, as AVE's were (reference: cace-net §7).
+    """
+
+    def __init__(self, config: StarterPictureConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = ResidualTrunk(3, config.width, config.embedding)
+        self.head = nn.Linear(config.embedding, len(config.classes))
+
+    @property
+    def dim(self) -> int:
+        """Channels of the map."""
+        return self.config.embedding
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Maps `[N, H/16, W/16, D]`, non-negative, of RGB frames: uint8 `[N, H, W, 3]`."""
+        pixels = frames.permute(0, 3, 1, 2).to(self.head.weight.dtype)
+        return self.maps(pixels / 127.5 - 1.0)
+
+    def maps(self, pixels: Tensor) -> Tensor:
+        """Maps `[N, H/16, W/16, D]` of pixels `[N, 3, H, W]` in -1..1."""
+        return self.trunk(pixels.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
+
+    def tag(self, maps: Tensor) -> Tensor:
+        """Class logits `[..., K]` of maps `[..., H, W, D]`: a linear layer on the mean over positions."""
+        logits: Tensor = self.head(maps.mean(dim=(-3, -2)))
+        return logits

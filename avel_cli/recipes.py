@@ -1,0 +1,88 @@
+"""Recipes: TOML files that become frozen dataclasses, with strict keys.
+
+A key that the dataclass does not know is an error that names the nearest one that it does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from avel_cli.errors import UsageError
+
+T = TypeVar("T")
+FOLDER = Path(__file__).parent / "recipes"
+
+
+def load(kind: type[T], name: str, changes: Sequence[str] = ()) -> T:
+    """The recipe `name` (a file, or one that ships: `starter-sound`), with `changes` like `schedule.lr=1e-3` applied.
+
+    Raises:
+        UsageError: if there is no such recipe, a key is unknown, or a value has the wrong type.
+    """
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
+        raise UsageError(f'no recipe "{name}"; those that ship are {known}, or give a .toml file')
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from None
+    for change in changes:
+        _apply(values, change)
+    return build(kind, values)
+
+
+def build(kind: type[T], values: dict[str, Any], where: str = "") -> T:
+    """A dataclass `kind` made of a nested dict; lists become tuples, ints become floats where floats are wanted."""
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, 1)
+            hint = f'; did you mean "{near[0]}"?' if near else f"; it knows {', '.join(hints)}"
+            raise UsageError(f'unknown recipe key "{where}{key}"{hint}')
+    fields = {key: _convert(hints[key], value, f"{where}{key}") for key, value in values.items()}
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise UsageError(f"recipe is incomplete: {error}") from None
+
+
+def to_dict(recipe: Any) -> dict[str, Any]:
+    """The recipe as plain values, for checkpoints and logs."""
+    return dataclasses.asdict(recipe)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return build(typing.cast(type, hint), value, f"{where}.")
+    origin = typing.get_origin(hint)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_convert(typing.get_args(hint)[0], v, where) for v in value)
+    if origin is dict and isinstance(value, dict):
+        return {k: _convert(typing.get_args(hint)[1], v, f"{where}.{k}") for k, v in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (origin or hint,)
+    if not isinstance(value, kinds):
+        raise UsageError(f'recipe key "{where}": {value!r} is not a {getattr(hint, "__name__", hint)}')
+    return value
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals:
+        raise UsageError(f'--set takes KEY=VALUE, for example schedule.lr=1e-3; "{change}" has no "="')
+    *parents, leaf = key.strip().split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+    try:
+        values[leaf] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[leaf] = text
