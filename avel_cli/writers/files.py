@@ -1,0 +1,101 @@
+"""Where results go: names that never clash, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, count
+from pathlib import Path
+from typing import TextIO
+from uuid import uuid4
+
+from avel_cli.errors import InputError, UsageError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """A UTF-8 stream to a temporary file beside `path`, which takes its place at the end, or vanishes on an error.
+
+    Raises:
+        InputError: if the folder or the file cannot be written.
+    """
+    temporary = path.with_name(f".avel-{uuid4().hex}.part")
+    try:
+        # backslashreplace: names that are not UTF-8 still make a valid file, and in JSON a valid escape
+        with temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            yield stream
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def plan_files(
+    inputs: Sequence[Path], formats: Sequence[str], folder: Path, *, overwrite: bool, skip_existing: bool
+) -> dict[Path, list[Path]]:
+    """The result files to write for each input, in a folder that is made if it is missing.
+
+    Args:
+        inputs: the inputs, each once.
+        formats: names of formats.
+        folder: the output folder.
+        overwrite: existing results may be replaced.
+        skip_existing: existing results stay, and inputs that have all of theirs are left out.
+
+    Raises:
+        UsageError: if the folder cannot be written, if both flags are set, or if a result exists and neither is.
+    """
+    if overwrite and skip_existing:
+        raise UsageError("--overwrite and --skip-existing exclude each other")
+    outputs = output_paths([Path(os.path.abspath(path)) for path in inputs], formats, folder)
+    plan = dict(zip(inputs, outputs, strict=True))
+    existing = [file for files in outputs for file in files if os.path.lexists(file)]
+    if skip_existing:
+        plan = {path: [file for file in files if file not in existing] for path, files in plan.items()}
+    elif existing and not overwrite:
+        more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
+        raise UsageError(f"{existing[0]} exists{more}. Use --overwrite, --skip-existing, or another folder with -o")
+    _make_folder(folder)
+    return {path: files for path, files in plan.items() if files}
+
+
+def output_paths(inputs: Sequence[Path], formats: Sequence[str], folder: Path) -> list[list[Path]]:
+    """Where the results of each input go: `folder/<name>.avel.<format>`, one list per input.
+
+    The name is the input's stem, `clip`. Inputs that would share one take their file name, `clip.mp4`, and if that
+    is shared too, their folder's name as well, `day1_clip.mp4`; those still alike are numbered, `day1_clip.mp4-2`.
+    Letter case does not tell two names apart, because on some systems it does not for files. Nothing but the
+    inputs and their order decides, so the same command always writes the same files.
+
+    Args:
+        inputs: absolute paths, each once.
+        formats: names of formats, which are also the extensions.
+        folder: the output folder.
+    """
+    names = [path.stem for path in inputs]
+    for longer in ([path.name for path in inputs], [f"{path.parent.name}_{path.name}" for path in inputs]):
+        times = Counter(map(str.casefold, names))
+        names = [long if times[name.casefold()] > 1 else name for name, long in zip(names, longer, strict=True)]
+    return [[folder / f"{name}.avel.{extension}" for extension in dict.fromkeys(formats)] for name in _numbered(names)]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: this folder cannot be made ({error.strerror})") from error
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"{folder}: this folder cannot be written. Choose another with -o")
+
+
+def _numbered(names: Sequence[str]) -> Iterator[str]:
+    """The names, with a number added to those that came before."""
+    taken: set[str] = set()
+    for name in names:
+        tries = chain([name], (f"{name}-{number}" for number in count(2)))
+        free = next(attempt for attempt in tries if attempt.casefold() not in taken)
+        taken.add(free.casefold())
+        yield free
