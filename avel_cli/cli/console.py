@@ -1,0 +1,102 @@
+"""The only place that writes to a terminal: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+import click
+
+Listener = Callable[[float, float], None]  # (seconds of media done, seconds of media in all)
+
+
+class Console(logging.Handler):
+    """What the user sees; `level` decides how much, and the library's log goes the same way."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Show what the library logs, for as long as the context lasts."""
+        logger = logging.getLogger("avel")
+        before = logger.level
+        logger.addHandler(self)
+        logger.setLevel(logging.DEBUG)  # this handler's own level decides
+        try:
+            yield
+        finally:
+            logger.removeHandler(self)
+            logger.setLevel(before)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one log record as a line."""
+        click.echo(f"{record.levelname.lower()}: {_one_line(record.getMessage())}", err=True)
+
+    def say(self, text: str) -> None:
+        """A line of information on stderr, unless `--quiet`."""
+        if self.level < logging.ERROR:
+            click.echo(_one_line(text), err=True)
+
+    def fail(self, error: BaseException, text: str | None = None) -> None:
+        """An error as one line on stderr, always; with `--debug` also where it came from."""
+        if self.level <= logging.DEBUG:
+            click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        click.echo(f"error: {_one_line(text or str(error))}", err=True)
+
+    def result_stream(self) -> TextIO:
+        """Stdout as a stream for results: UTF-8, line by line, whatever the system's habits."""
+        if isinstance(sys.stdout, io.TextIOWrapper):  # unless somebody put something else in its place
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="", line_buffering=True)
+        return sys.stdout
+
+    @property
+    def shows_tables(self) -> bool:
+        """Whether somebody looks at stdout, and did not ask for quiet."""
+        return sys.stdout.isatty() and self.level < logging.ERROR
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+        """A table on stdout: drawn on a terminal, columns parted by tabs elsewhere."""
+        if not sys.stdout.isatty():
+            for cells in (columns, *rows):
+                click.echo("\t".join(_one_line(cell) for cell in cells))
+            return
+        from rich.console import Console as Terminal
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*columns, title=title and Text(title), title_justify="left")
+        for cells in rows:
+            table.add_row(*map(Text, cells))  # Text: brackets in a name are no markup
+        Terminal().print(table)
+
+    def facts(self, facts: Mapping[str, str]) -> None:
+        """Names and values on stdout, one a line."""
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            click.echo(f"{name:{width}}  {_one_line(value)}")
+
+    @contextmanager
+    def progress(self, description: str) -> Iterator[Listener | None]:
+        """A bar in seconds of media on stderr, which goes away at the end; None unless a terminal shows it."""
+        if not sys.stderr.isatty() or self.level >= logging.ERROR:
+            yield None
+            return
+        from rich.console import Console as Terminal
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        seconds = TextColumn("{task.completed:.0f} s of {task.total:.0f} s")
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), seconds, TimeRemainingColumn()
+        # stdout may be a pipe that gets results: it must not be redirected to the bar's terminal
+        with Progress(*columns, console=Terminal(stderr=True), transient=True, redirect_stdout=False) as bar:
+            task = bar.add_task(description, total=0)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())

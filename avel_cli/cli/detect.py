@@ -1,0 +1,172 @@
+"""`avel detect`: files in, timelines out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from avel_cli.cli import options
+from avel_cli.cli.console import Console
+from avel_cli.cli.inputs import find_inputs
+from avel_cli.errors import InputError, UsageError
+from avel_cli.timeline.events import Timeline
+from avel_cli.writers import WRITERS, write_file
+from avel_cli.writers.files import plan_files
+from avel_cli.writers.subtitles import clock
+
+if TYPE_CHECKING:
+    from avel_cli.pipeline import Detector, Options
+
+STDOUT = "-"
+
+
+@click.command(short_help="Find the events in video files.")
+@click.argument("paths", metavar="PATH…", nargs=-1, required=True)
+@click.option("-m", "--model", default="auto", show_default=True, help="Weights by name (see avel models), or auto.")
+@click.option(
+    "-f",
+    "--format",
+    "formats",
+    type=click.Choice(list(WRITERS)),
+    multiple=True,
+    default=["csv"],
+    show_default=True,
+    help="Format of the results; may be given several times.",
+)
+@click.option(
+    "-o",
+    "--output",
+    default=".",
+    metavar="DIR",
+    help="Folder for the results, made if missing; - writes one format to stdout.  [default: the current one]",
+)
+@click.option("-r", "--recursive", is_flag=True, help="Look into the sub-folders of folders.")
+@options.device
+@click.option(
+    "--min-score",
+    type=options.Number(0, 1),
+    help="Lowest score of a segment that counts, 0 to 1.  [default: the model's]",
+)
+@click.option(
+    "--min-duration",
+    type=options.Number(0),
+    default=0.0,
+    show_default=True,
+    help="Drop events that are shorter, in seconds.",
+)
+@click.option("--label", "labels", multiple=True, help="Keep events with this label only; may be given several times.")
+@click.option("--top-k", type=click.IntRange(1), help="Keep the events with the highest scores, this many per file.")
+@click.option(
+    "--audio-track", type=click.IntRange(0), help="Audio track to hear, counted from 0.  [default: the file's]"
+)
+@click.option("--strict", is_flag=True, help="Fail on files that can be decoded in part only.")
+@click.option("--overwrite", is_flag=True, help="Replace existing results.")
+@click.option("--skip-existing", is_flag=True, help="Leave existing results, and inputs that have all of theirs.")
+@options.verbosity
+@click.pass_obj
+def detect(
+    console: Console,
+    /,
+    paths: Sequence[str],
+    model: str,
+    formats: Sequence[str],
+    output: str,
+    recursive: bool,
+    device: str,
+    overwrite: bool,
+    skip_existing: bool,
+    **filters: Any,
+) -> None:
+    """Find events that are both seen and heard in local video files.
+
+    PATH is a file, a folder, or @list.txt with one of these per line. Results are named after their input:
+    clip.mp4 makes clip.avel.csv; where that name would be shared, folder_clip.mp4.avel.csv.
+    """
+    inputs = find_inputs(paths, recursive)
+    load = cache(partial(_load, console, model, device, filters))
+    if output == STDOUT:
+        write = WRITERS[_stdout_format(formats, len(inputs))]
+        write(_timelines(console, {path: [] for path in inputs}, load), console.result_stream())
+        return
+    plan = plan_files(inputs, formats, Path(output), overwrite=overwrite, skip_existing=skip_existing)
+    if len(plan) < len(inputs):
+        console.say(f"{len(inputs) - len(plan)} of {len(inputs)} inputs skipped, their results exist")
+    for timeline in _timelines(console, plan, load):
+        if timeline.events and console.shows_tables:
+            _show(console, timeline)
+
+
+def _stdout_format(formats: Sequence[str], num_inputs: int) -> str:
+    """The format for stdout, where JSON of several inputs takes one line each.
+
+    Raises:
+        UsageError: for several formats, or one that cannot hold several timelines.
+    """
+    if len(set(formats)) > 1:
+        raise UsageError(f"-o - writes one format, not {' and '.join(formats)}. Choose one, or a folder with -o DIR")
+    if formats[0] == "srt" and num_inputs > 1:
+        raise UsageError(
+            f"-o - cannot put {num_inputs} inputs into one srt. Choose csv or json, or a folder with -o DIR"
+        )
+    return "jsonl" if formats[0] == "json" and num_inputs > 1 else formats[0]
+
+
+def _load(console: Console, model: str, device: str, filters: dict[str, Any]) -> tuple[Detector, Options]:
+    """The detector and what it is asked for; the only slow import, so the last step before work."""
+    from avel_cli.pipeline import Detector, Options
+    from avel_cli.timeline.segments import match_labels
+
+    detector = Detector(model, device)
+    console.say(detector.description)
+    return detector, Options(**filters | {"labels": match_labels(filters["labels"], detector.labels)})
+
+
+def _timelines(
+    console: Console, plan: Mapping[Path, Sequence[Path]], load: Callable[[], tuple[Detector, Options]]
+) -> Iterator[Timeline]:
+    """The timelines of the inputs, once their result files are written; errors are said as they come.
+
+    Raises:
+        InputError: after the last input, if any of them failed.
+    """
+    failed = 0
+    for number, (path, files) in enumerate(plan.items(), 1):
+        try:
+            if not os.path.exists(path):
+                raise InputError(f"{str(path)!r} does not exist")
+            detector, chosen = load()
+            with console.progress(f"{number}/{len(plan)} {path.name}") as listener:
+                timeline = detector.detect(path, chosen, listener)
+            for file in files:
+                write_file(timeline, file)
+        except InputError as error:
+            console.fail(error)
+            failed += 1
+        else:
+            _report(console, timeline, files)
+            yield timeline
+    if failed:
+        raise InputError(f"{failed} of {len(plan)} inputs failed")
+
+
+def _report(console: Console, timeline: Timeline, files: Sequence[Path]) -> None:
+    """A line about one input and where its results are."""
+    count = len(timeline.events)
+    found = f"{count} event{'s' * (count != 1)}" if count else f"no event ({timeline.reason or 'none was found'})"
+    console.say(f"{timeline.file}: {found}" + (f" → {', '.join(map(str, files))}" if files else ""))
+    for warning in timeline.warnings:
+        console.say(f"warning: {timeline.file}: {warning}")
+
+
+def _show(console: Console, timeline: Timeline) -> None:
+    """The events as a table."""
+    rows = [
+        [clock(round(event.start * 1000), "."), clock(round(event.end * 1000), "."), event.label, f"{event.score:.2f}"]
+        for event in timeline.events
+    ]
+    console.table(["start", "end", "label", "score"], rows, title=timeline.file)

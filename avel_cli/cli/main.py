@@ -1,0 +1,115 @@
+"""The `avel` command: its subcommands, and the one place where errors become text and exit codes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from avel_cli import __version__
+from avel_cli.cli.console import Console
+from avel_cli.errors import AvelError, UsageError
+
+COMMANDS = {
+    "detect": "avel_cli.cli.detect:detect",
+    "models": "avel_cli.cli.models:models",
+    "doctor": "avel_cli.cli.doctor:doctor",
+}
+
+INTERRUPTED = 130  # what shells report for SIGINT
+READER_GONE = 141  # and for SIGPIPE
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All command names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments name.
+
+        Raises:
+            UsageError: if there is none, with what was probably meant.
+        """
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            raise UsageError(_probably_meant(args))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a reader that goes away (`avel … | head`) ends it quietly."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+            ctx.exit(READER_GONE)
+        return result
+
+
+@click.group(
+    "avel", cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, message="avel %(version)s")
+@click.pass_context
+def avel(ctx: click.Context) -> None:
+    """Find events that are both seen and heard in local video files.
+
+    \b
+    avel detect clip.mp4                when was what, as a table and clip.avel.csv
+    avel detect films/ -f srt -o out    subtitles for every video of a folder
+    avel models                         what can be detected, and how well
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code; without `args`, those of the process are taken.
+
+    0: all done. 1: a bug of ours. 2: wrong usage. 3: some inputs failed. 4: FFmpeg, weights or data are missing.
+    130: interrupted.
+    """
+    console = Console()
+    with console.attached():
+        try:
+            result = avel.main(args, prog_name="avel", standalone_mode=False, obj=console)
+        except AvelError as error:
+            console.fail(error)
+            return error.exit_code
+        except click.ClickException as error:
+            console.fail(error, error.format_message())
+            return UsageError.exit_code
+        except click.Abort:
+            console.fail(KeyboardInterrupt(), "interrupted; results written so far are complete")
+            return INTERRUPTED
+        except Exception as error:
+            console.fail(error, f"a bug in avel, please report it with the output of --debug: {error!r}")
+            return AvelError.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def _probably_meant(args: Sequence[str]) -> str:
+    """What to say when the first argument is no command: usually it is a file."""
+    if Path(args[0]).exists() or Path(args[0]).suffix:
+        return f"{args[0]} is no command. To find its events: {shlex.join(['avel', 'detect', *args])}"
+    close = get_close_matches(args[0], COMMANDS, n=1)
+    return f'no command "{args[0]}". ' + (f"Did you mean {close[0]}?" if close else "See: avel --help")
