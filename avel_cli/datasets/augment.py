@@ -6,7 +6,6 @@ one recording chain each) and to put in what real clips have (blur, re-compressi
 
 from __future__ import annotations
 
-
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
@@ -55,7 +54,7 @@ def colour(pictures: Tensor, rng: Generator, strength: float = 0.4) -> Tensor:
 def degrade(pictures: Tensor, rng: Generator, together: bool = False) -> Tensor:
     """For half of the pictures a loss of resolution, for a third JPEG compression; `together`: all or none alike."""
     size = pictures.shape[-1]
-    parts = [pictures] if together else list(pictures.split(1))
+    parts = [pictures] if together else [picture.unsqueeze(0) for picture in pictures]
     for index, part in enumerate(parts):
         if torch.rand(1, generator=rng) < 0.5:
             small = int(_uniform((1,), 0.3, 0.8, rng) * size)
@@ -148,7 +147,8 @@ def room_and_microphone(waves: Tensor, sample_rate: int, rng: Generator, togethe
     cut = -12 * torch.log2((frequencies / edge).clamp(min=1)) * 2
     gain = 10 ** ((tilt + knots + cut) / 20)
     spectrum = torch.fft.rfft(waves, size) * torch.fft.rfft(tail, size) * gain
-    return torch.fft.irfft(spectrum, size)[:, :samples]
+    changed: Tensor = torch.fft.irfft(spectrum, size)[:, :samples]
+    return changed
 
 
 def mix(waves: Tensor, others: Tensor, snr_db: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ is where a label is heard and seen in the same second; everything else is backgr
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,10 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from avel_cli.datasets import starter
+from avel_cli.datasets import augment, starter
 from avel_cli.datasets.starter import Recording
 from avel_cli.encoders.starter_picture import StarterPicture
 from avel_cli.encoders.starter_sound import StarterSound
-from avel_cli.datasets import augment
 
 SEGMENTS = 10
 FRAMES = 2  # pictures a second, each its own crop, averaged like the frames of a video
@@ -140,7 +140,7 @@ def picture_track(plan: Plan, pool: Pool, size: int, rng: Generator) -> Tensor:
     begin, end = plan.seen
     cuts = sorted({0, begin, end, SEGMENTS} | {int(torch.randint(1, SEGMENTS, (1,), generator=rng))})
     shots = []
-    for first, last in zip(cuts, cuts[1:], strict=False):
+    for first, last in itertools.pairwise(cuts):
         shown = plan.picture if begin <= first < end else -1
         picture = pool.pictures[_choose(pool.picture(shown), rng)]
         scene = pool.pictures[_choose(pool.picture(-1), rng)]
@@ -163,7 +163,7 @@ def _shot(picture: Tensor, scene: Tensor, frames: int, size: int, rng: Generator
 
 
 class ComposedClips(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Encoded clips: audio `[10, D_a]`, visual `[10, H, W, D_v]`, and class indices `[10]` (the class count: background)."""
+    """Encoded clips: audio `[10, D_a]`, visual `[10, H, W, D_v]`, targets `[10]`: the class, or the class count."""
 
     def __init__(self, audio: Tensor, visual: Tensor, targets: Tensor, plans: Sequence[Plan]) -> None:
         self.audio, self.visual, self.targets, self.plans = audio, visual, targets, tuple(plans)
@@ -190,7 +190,7 @@ def compose(
         with torch.autocast("cpu", torch.bfloat16):
             maps = picture.maps(frames * 2 - 1)
             audio.append(sound(waves).float())
-        visual.append(maps.float().unflatten(0, (SEGMENTS, FRAMES)).mean(1).half())
+        visual.append(maps.float().view(SEGMENTS, FRAMES, *maps.shape[1:]).mean(1).half())
         targets.append(clip.target(labels))
         plans.append(clip)
     return ComposedClips(torch.stack(audio), torch.stack(visual), torch.stack(targets), plans)

@@ -57,7 +57,13 @@ def read_manifests(folders: Iterable[Path]) -> list[Recording]:
 
 def _recording(folder: Path, row: dict[str, str]) -> Recording:
     return Recording(
-        folder / row["path"], row["modality"], row["class"], row["split"], row["group"], row["original_id"], row["licence"]
+        folder / row["path"],
+        row["modality"],
+        row["class"],
+        row["split"],
+        row["group"],
+        row["original_id"],
+        row["licence"],
     )
 
 

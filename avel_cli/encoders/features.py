@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -26,13 +27,11 @@ class Grid:
         return begin, begin + self.window
 
     def count(self, duration: float) -> int:
-        """How many segments begin before `duration` seconds; a last part of a segment counts as one.
+        """How many segments a file of `duration` seconds has, at least one; a last part of a segment counts as one.
 
-        A remainder under a hundredth of a stride is rounding of time stamps, not another segment.
+        A remainder under a tenth of a stride is what codecs add at the end, not another segment.
         """
-        import math
-
-        return max(0, math.ceil((duration - self.start) / self.stride - 0.01))
+        return max(1, math.ceil((duration - self.start) / self.stride - 0.1))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ class StarterPictureConfig:
     width: int = 40
     embedding: int = 128
     size: int = 96
-    frames_per_second: float = 4.0
+    frames_per_second: int = 4
     classes: tuple[str, ...] = ()
 
 
@@ -45,7 +45,8 @@ class StarterPicture(nn.Module):
 
     def maps(self, pixels: Tensor) -> Tensor:
         """Maps `[N, H/16, W/16, D]` of pixels `[N, 3, H, W]` in -1..1."""
-        return self.trunk(pixels.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
+        maps: Tensor = self.trunk(pixels.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
+        return maps
 
     def tag(self, maps: Tensor) -> Tensor:
         """Class logits `[..., K]` of maps `[..., H, W, D]`: a linear layer on the mean over positions."""

@@ -52,10 +52,10 @@ class StarterSound(nn.Module):
         """Embeddings `[N, D]` of one-second waves `[N, sample_rate]`, float32 in -1..1."""
         return self.embed(*self.spectrogram(waves))
 
-    @torch.autocast("cpu", enabled=False)
     def spectrogram(self, waves: Tensor) -> tuple[Tensor, Tensor]:
         """Level-free log-mel pictures `[N, 1, mels, 101]` and levels `[N, 1]` in 0..1 of waves `[N, samples]`."""
-        logs = torch.log(self.mel(waves) + FLOOR)
+        with torch.autocast(waves.device.type, enabled=False):  # squares of quiet samples need the precision
+            logs = torch.log(self.mel(waves) + FLOOR)
         level = logs.mean(dim=(1, 2), keepdim=True)
         pictures = (logs - level) / 4.0
         span = -torch.log(torch.tensor(FLOOR)).item()

@@ -12,12 +12,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from avel_cli.datasets import starter
+from avel_cli.datasets import augment, starter
 from avel_cli.datasets.starter import BACKGROUND, Recording
 from avel_cli.encoders.starter_picture import StarterPicture, StarterPictureConfig
 from avel_cli.encoders.starter_sound import StarterSound, StarterSoundConfig
 from avel_cli.errors import UsageError
-from avel_cli.datasets import augment
 from avel_cli.training.loop import Schedule, fit
 
 log = logging.getLogger("avel")
@@ -72,13 +71,13 @@ def seeded(seed: int, step: int) -> Generator:
 
 def soft_cross_entropy(logits: Tensor, first: Tensor, second: Tensor, share: Tensor, smoothing: float) -> Tensor:
     """Cross-entropy of mixed examples: `share` `[N]` of target `first`, the rest of target `second`."""
-    losses = [
-        F.cross_entropy(logits.float(), t, reduction="none", label_smoothing=smoothing) for t in (first, second)
-    ]
+    losses = [F.cross_entropy(logits.float(), t, reduction="none", label_smoothing=smoothing) for t in (first, second)]
     return (share * losses[0] + (1 - share) * losses[1]).mean()
 
 
-def train_picture(recipe: EncoderRecipe, data: Sequence[Path], out: Path, pretrain_data: Path | None, resume: bool) -> StarterPicture:
+def train_picture(
+    recipe: EncoderRecipe, data: Sequence[Path], out: Path, pretrain_data: Path | None, resume: bool
+) -> StarterPicture:
     """Train `starter-picture`, first on the public set of the recipe where it names one, then on the packs."""
     torch.manual_seed(recipe.seed)
     rows = rows_for(data, "image", recipe, "train")
@@ -155,9 +154,11 @@ def train_sound(recipe: EncoderRecipe, data: Sequence[Path], out: Path, resume: 
         count = recipe.schedule.batch
         index = balanced.draw(count, rng)
         batch = pick(waves, index, rng)
-        # Notes and barks come alone in the packs, in chords and volleys in life: half of the segments get a second take.
+        # Notes and barks come alone in the packs, in chords and volleys in life: half get a second take.
         again = augment.speed(pick(waves, index, rng), rng).roll(int(torch.randint(rate, (1,), generator=rng)), 1)
-        batch = torch.where(torch.rand(count, 1, generator=rng) < 0.5, augment.mix(batch, again, torch.zeros(count)), batch)
+        batch = torch.where(
+            torch.rand(count, 1, generator=rng) < 0.5, augment.mix(batch, again, torch.zeros(count)), batch
+        )
         batch = augment.room_and_microphone(augment.speed(batch, rng), rate, rng)
         noise = pick(noises, torch.randint(len(noises), (count,), generator=rng), rng)
         snr = torch.rand(count, generator=rng) * 30 - 3
