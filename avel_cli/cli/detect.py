@@ -117,13 +117,16 @@ def _stdout_format(formats: Sequence[str], num_inputs: int) -> str:
 
 
 def _load(console: Console, model: str, device: str, filters: dict[str, Any]) -> tuple[Detector, Options]:
-    """The detector and what it is asked for; the only slow import, so the last step before work."""
-    from avel_cli.pipeline import Detector, Options
+    """The detector and what it is asked for; wrong names are found before the only slow import."""
+    from avel_cli import hub
     from avel_cli.timeline.segments import match_labels
+
+    labels = match_labels(filters["labels"], hub.model(model).labels)
+    from avel_cli.pipeline import Detector, Options
 
     detector = Detector(model, device)
     console.say(detector.description)
-    return detector, Options(**filters | {"labels": match_labels(filters["labels"], detector.labels)})
+    return detector, Options(**filters | {"labels": labels})
 
 
 def _timelines(

@@ -19,6 +19,8 @@ from avel_cli.errors import AvelError, UsageError
 
 COMMANDS = {
     "detect": "avel_cli.cli.detect:detect",
+    "train": "avel_cli.cli.train:train",
+    "eval": "avel_cli.cli.eval:evaluate",
     "models": "avel_cli.cli.models:models",
     "doctor": "avel_cli.cli.doctor:doctor",
 }
