@@ -42,9 +42,15 @@ def segment_loss(logits: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, (labels < num_classes).to(logits.dtype))
 
 
-def clip_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of `[B, K]` logits against the category of the clip."""
-    return F.cross_entropy(logits, clip_class(labels, logits.shape[1]))
+def clip_loss(logits: Tensor, labels: Tensor, *, skip_empty: bool = False) -> Tensor:
+    """Cross-entropy of `[B, K]` logits against the category of the clip.
+
+    With `skip_empty` it is the mean over the clips that hold an event, and 0 if none does.
+    """
+    num_classes = logits.shape[1]
+    losses = F.cross_entropy(logits, clip_class(labels, num_classes), reduction="none")
+    counted = (labels < num_classes).any(dim=1) | (not skip_empty)
+    return (losses * counted).sum() / counted.sum().clamp(min=1)
 
 
 def contrastive_per_anchor(q: Tensor, k: Tensor, is_event: Tensor) -> Tensor:
@@ -70,7 +76,9 @@ def contrastive_per_anchor(q: Tensor, k: Tensor, is_event: Tensor) -> Tensor:
     return of_all - of_positives + positive.sum(dim=-1).log()
 
 
-def cace_net_loss(output: CACENetOutput, labels: Tensor, contrastive_weight: float = 1.0) -> CACENetLoss:
+def cace_net_loss(
+    output: CACENetOutput, labels: Tensor, contrastive_weight: float = 1.0, *, skip_empty: bool = False
+) -> CACENetLoss:
     """The published training loss of CACE-Net, which has a fifth term (`cas`) that the paper's eq. 12 does not.
 
     The gate is taken as a logit although it is a probability already, as published; `gate` thus never falls under
@@ -80,15 +88,17 @@ def cace_net_loss(output: CACENetOutput, labels: Tensor, contrastive_weight: flo
         output: of the network; with a weight above 0 it must hold `q` and `k`.
         labels: `[B, T]` class indices, `K` for background.
         contrastive_weight: 1 in the published recipe, but 0 in its first eighth.
+        skip_empty: leave clips that are all background out of `category` and `cas`. The published loss takes them for
+            clips of class 0, which is one clip in AVE but misleads where they are many.
 
     Raises:
         ValueError: if the contrastive term is asked for and `output` has no features for it.
     """
     num_classes = output.category_logits.shape[1]
     event = segment_loss(output.event_logits, labels, num_classes)
-    category = clip_loss(output.category_logits, labels)
+    category = clip_loss(output.category_logits, labels, skip_empty=skip_empty)
     gate = segment_loss(output.gate, labels, num_classes)
-    cas = clip_loss(output.av_score, labels)
+    cas = clip_loss(output.av_score, labels, skip_empty=skip_empty)
     contrastive = torch.zeros_like(event)
     if contrastive_weight:
         if output.q is None or output.k is None:

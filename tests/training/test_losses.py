@@ -12,6 +12,7 @@ from avel_cli.localizers.cace_net import CACENetOutput
 from avel_cli.training.losses import (
     cace_net_loss,
     clip_class,
+    clip_loss,
     contrastive_per_anchor,
     labels_from_one_hot,
     segment_loss,
@@ -101,6 +102,23 @@ def test_labels_come_from_one_hot_rows_and_name_the_class_of_the_clip() -> None:
     labels = torch.tensor([[3, 2, 2, 3], [3, 3, 3, 3], [1, 1, 1, 1]])
     assert torch.equal(labels_from_one_hot(torch.nn.functional.one_hot(labels, 4)), labels)
     assert clip_class(labels, num_classes=3).tolist() == [2, 0, 1]
+
+
+def test_clips_without_an_event_count_as_class_0_or_not_at_all() -> None:
+    logits = draw(1, 3, 3).requires_grad_()
+    labels = torch.tensor([[3, 2, 2, 3], [3, 3, 3, 3], [1, 1, 1, 1]])
+    published = torch.nn.functional.cross_entropy(logits, torch.tensor([2, 0, 1]))
+    torch.testing.assert_close(clip_loss(logits, labels), published)
+    skipping = torch.nn.functional.cross_entropy(logits[[0, 2]], torch.tensor([2, 1]))
+    torch.testing.assert_close(clip_loss(logits, labels, skip_empty=True), skipping)
+    assert clip_loss(logits[1:2], labels[1:2], skip_empty=True) == 0
+
+
+def test_skipping_empty_clips_leaves_the_segment_terms_alone() -> None:
+    output, labels = made_up_output(features=True), torch.tensor([[3, 3, 3, 3], [1, 1, 1, 1]])
+    all_clips, some = cace_net_loss(output, labels), cace_net_loss(output, labels, skip_empty=True)
+    assert (all_clips.event, all_clips.gate, all_clips.contrastive) == (some.event, some.gate, some.contrastive)
+    assert all_clips.category != some.category and all_clips.cas != some.cas
 
 
 def made_up_output(*, features: bool) -> CACENetOutput:
