@@ -70,9 +70,11 @@ class Console(logging.Handler):
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*columns, title=title and Text(title), title_justify="left")
+        table = Table(*columns)
         for cells in rows:
             table.add_row(*map(Text, cells))  # Text: brackets in a name are no markup
+        if title:
+            click.echo(_one_line(title))  # rich would wrap it to the width of the table
         Terminal().print(table)
 
     def facts(self, facts: Mapping[str, str]) -> None:

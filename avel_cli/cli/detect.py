@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -21,6 +23,8 @@ from avel_cli.writers.subtitles import clock
 
 if TYPE_CHECKING:
     from avel_cli.pipeline import Detector, Options
+
+log = logging.getLogger("avel")
 
 STDOUT = "-"
 
@@ -135,7 +139,7 @@ def _timelines(
     """The timelines of the inputs, once their result files are written; errors are said as they come.
 
     Raises:
-        InputError: after the last input, if any of them failed.
+        InputError: after the last input, if any of them failed; of a single input, its own.
     """
     failed = 0
     for number, (path, files) in enumerate(plan.items(), 1):
@@ -143,11 +147,15 @@ def _timelines(
             if not os.path.exists(path):
                 raise InputError(f"{str(path)!r} does not exist")
             detector, chosen = load()
+            begun = time.monotonic()
             with console.progress(f"{number}/{len(plan)} {path.name}") as listener:
                 timeline = detector.detect(path, chosen, listener)
+            log.info("%s: %.1f s of media in %.1f s", path, timeline.duration, time.monotonic() - begun)
             for file in files:
                 write_file(timeline, file)
         except InputError as error:
+            if len(plan) == 1:
+                raise
             console.fail(error)
             failed += 1
         else:
@@ -172,4 +180,4 @@ def _show(console: Console, timeline: Timeline) -> None:
         [clock(round(event.start * 1000), "."), clock(round(event.end * 1000), "."), event.label, f"{event.score:.2f}"]
         for event in timeline.events
     ]
-    console.table(["start", "end", "label", "score"], rows, title=timeline.file)
+    console.table(["start", "end", "label", "score"], rows)

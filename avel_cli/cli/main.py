@@ -15,7 +15,7 @@ import click
 
 from avel_cli import __version__
 from avel_cli.cli.console import Console
-from avel_cli.errors import AvelError, UsageError
+from avel_cli.errors import AvelError, SetupError, UsageError
 
 COMMANDS = {
     "detect": "avel_cli.cli.detect:detect",
@@ -87,8 +87,8 @@ def avel(ctx: click.Context) -> None:
 def run(args: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code; without `args`, those of the process are taken.
 
-    0: all done. 1: a bug of ours. 2: wrong usage. 3: some inputs failed. 4: FFmpeg, weights or data are missing.
-    130: interrupted.
+    0: all done. 1: a bug of ours. 2: wrong usage. 3: some inputs failed. 4: FFmpeg, weights, data or room on the disk
+    are missing. 130: interrupted. 141: the reader of stdout went away.
     """
     console = Console()
     with console.attached():
@@ -103,6 +103,9 @@ def run(args: Sequence[str] | None = None) -> int:
         except click.Abort:
             console.fail(KeyboardInterrupt(), "interrupted; results written so far are complete")
             return INTERRUPTED
+        except OSError as error:  # a full disk or the like; input and output files have errors of their own
+            console.fail(error, f"the system refused: {error}. --debug shows where")
+            return SetupError.exit_code
         except Exception as error:
             console.fail(error, f"a bug in avel, please report it with the output of --debug: {error!r}")
             return AvelError.exit_code

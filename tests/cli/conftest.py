@@ -74,7 +74,7 @@ class FakeDetector:
         return Timeline(str(path), 100.0, events, LABELS, reason, warnings, grid=CARD.grid)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeDetector]:
     """Replaces pipeline and models, and makes an empty folder the current one."""
     FakeDetector.made, FakeDetector.asked = [], []
@@ -87,8 +87,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeDetect
 
 
 @pytest.fixture
-def avel(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line: exit code, stdout, stderr."""
+def avel(pipeline: type[FakeDetector], capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line with the pipeline replaced: exit code, stdout, stderr."""
 
     def call(*args: str) -> tuple[int, str, str]:
         code = run(args)
@@ -99,7 +99,7 @@ def avel(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
 
 
 @pytest.fixture
-def clips(tmp_path: Path) -> Callable[..., None]:
+def fake_clips(tmp_path: Path) -> Callable[..., None]:
     """Writes files: name → text, with `__` for a slash."""
 
     def make(**texts: str) -> None:

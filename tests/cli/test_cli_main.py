@@ -116,6 +116,15 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert process.returncode == 141
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_stdout_is_no_bug_of_ours() -> None:
+    code = "import sys; from avel_cli.cli.main import run; sys.exit(run(['models']))"
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: the system refused: ") and done.stderr.count("\n") == 1
+
+
 def test_the_module_is_the_program() -> None:
     done = subprocess.run([sys.executable, "-m", "avel_cli", "--version"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"avel {avel_cli.__version__}\n")
