@@ -9,12 +9,14 @@ from importlib import metadata
 import click
 
 from avel_cli import __version__
+from avel_cli.cli import options
 from avel_cli.cli.console import Console
 from avel_cli.errors import SetupError
 
 
 @click.command(short_help="Check FFmpeg, devices and weights.")
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+@options.verbosity
 @click.pass_obj
 def doctor(console: Console, as_json: bool) -> None:
     """Print versions, devices and weights; the exit code is 4 if FFmpeg or torch does not work."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from avel_cli.cli import options
 from avel_cli.cli.console import Console
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.group(invoke_without_command=True, short_help="List the models; show one with its labels and licence.")
+@options.verbosity
 @click.pass_context
 def models(ctx: click.Context) -> None:
     """List the models by name.
@@ -31,6 +33,7 @@ def models(ctx: click.Context) -> None:
 
 @models.command()
 @click.argument("name")
+@options.verbosity
 @click.pass_obj
 def show(console: Console, name: str) -> None:
     """Show the facts of the model NAME."""
