@@ -25,6 +25,7 @@ log = logging.getLogger("avel")
 
 WINDOW = 10  # segments that an AVE localizer sees at once
 HOP = 5
+EVENT = 0.5  # probability above which a segment holds an event, as in the AVE protocol
 SILENCE = 1e-4  # root mean square of a second, full scale 1: -80 dB, below the noise of any microphone
 COVERED = 0.1  # part of a segment that a stream must fill for something to be seen or heard in it
 
@@ -120,6 +121,7 @@ class Detector:
             self.grid,
             count=self.grid.count(media.duration),
             duration=media.duration,
+            threshold=EVENT,
             min_score=min_score,
             min_duration=options.min_duration,
             keep=keep,
@@ -135,7 +137,7 @@ class Detector:
             media=media.facts(),
             model=self.provenance(),
             grid=asdict(self.grid),
-            parameters={**asdict(options), "labels": list(keep), "min_score": min_score},
+            parameters={**asdict(options), "labels": list(keep), "min_score": min_score, "event_threshold": EVENT},
         )
 
     def provenance(self) -> dict[str, Any]:

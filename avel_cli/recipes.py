@@ -60,9 +60,15 @@ def to_dict(recipe: Any) -> dict[str, Any]:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return build(typing.cast(type, hint), value, f"{where}.")
+    if hint is Any:
+        return value
     origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        if value not in typing.get_args(hint):
+            raise UsageError(f'recipe key "{where}": {value!r} is not one of {", ".join(typing.get_args(hint))}')
+        return value
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(typing.get_args(hint)[0], v, where) for v in value)
     if origin is dict and isinstance(value, dict):
@@ -82,6 +88,8 @@ def _apply(values: dict[str, Any], change: str) -> None:
     *parents, leaf = key.strip().split(".")
     for parent in parents:
         values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise UsageError(f'--set {change}: "{parent}" is a value, it has no part "{leaf}"')
     try:
         values[leaf] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

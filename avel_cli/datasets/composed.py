@@ -25,7 +25,8 @@ SEGMENTS = 10
 FRAMES = 2  # pictures a second, each its own crop, averaged like the frames of a video
 
 
-class Label(NamedTuple):
+@dataclass(frozen=True)
+class Label:
     """The fine classes of the packs that make up one label of the vocabulary."""
 
     sounds: tuple[str, ...]
@@ -165,8 +166,8 @@ def _shot(picture: Tensor, scene: Tensor, frames: int, size: int, rng: Generator
 class ComposedClips(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Encoded clips: audio `[10, D_a]`, visual `[10, H, W, D_v]`, targets `[10]`: the class, or the class count."""
 
-    def __init__(self, audio: Tensor, visual: Tensor, targets: Tensor, plans: Sequence[Plan]) -> None:
-        self.audio, self.visual, self.targets, self.plans = audio, visual, targets, tuple(plans)
+    def __init__(self, audio: Tensor, visual: Tensor, targets: Tensor) -> None:
+        self.audio, self.visual, self.targets = audio, visual, targets
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -181,7 +182,7 @@ def compose(
 ) -> ComposedClips:
     """Compose and encode `count` clips; the same seed gives the same clips. Visual features are kept as float16."""
     labels = len(pool.sounds)
-    audio, visual, targets, plans = [], [], [], []
+    audio, visual, targets = [], [], []
     for index in range(count):
         rng = torch.Generator().manual_seed(seed * 10_000_000 + index)
         clip = plan(rng, labels, mixture)
@@ -192,8 +193,7 @@ def compose(
             audio.append(sound(waves).float())
         visual.append(maps.float().view(SEGMENTS, FRAMES, *maps.shape[1:]).mean(1).half())
         targets.append(clip.target(labels))
-        plans.append(clip)
-    return ComposedClips(torch.stack(audio), torch.stack(visual), torch.stack(targets), plans)
+    return ComposedClips(torch.stack(audio), torch.stack(visual), torch.stack(targets))
 
 
 def split_pool(folders: Sequence[Path], split: str, labels: Mapping[str, Label], sample_rate: int, size: int) -> Pool:

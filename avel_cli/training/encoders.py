@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,12 +12,14 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from avel_cli import checkpoint, recipes
 from avel_cli.datasets import augment, starter
 from avel_cli.datasets.starter import BACKGROUND, Recording
 from avel_cli.encoders.starter_picture import StarterPicture, StarterPictureConfig
 from avel_cli.encoders.starter_sound import StarterSound, StarterSoundConfig
 from avel_cli.errors import UsageError
 from avel_cli.training.loop import Schedule, fit
+from avel_cli.training.seeds import seeded
 
 log = logging.getLogger("avel")
 M = TypeVar("M", bound=nn.Module)
@@ -36,6 +38,7 @@ class EncoderRecipe:
 
     width: int
     schedule: Schedule
+    licence: str
     seed: int = 1
     label_smoothing: float = 0.1
     licences: tuple[str, ...] = ()
@@ -62,11 +65,6 @@ class ClassBalanced:
     def draw(self, count: int, rng: Generator) -> Tensor:
         """Indices `[count]`, with replacement."""
         return torch.multinomial(self.weights, count, replacement=True, generator=rng)
-
-
-def seeded(seed: int, step: int) -> Generator:
-    """The generator of one step of one run."""
-    return torch.Generator().manual_seed(seed * 10_000_000 + step)
 
 
 def soft_cross_entropy(logits: Tensor, first: Tensor, second: Tensor, share: Tensor, smoothing: float) -> Tensor:
@@ -179,3 +177,25 @@ def train_sound(recipe: EncoderRecipe, data: Sequence[Path], out: Path, resume: 
 def _averaged(module: nn.Module, kind: type[M]) -> M:
     assert isinstance(module, kind)
     return module
+
+
+def train_encoder(
+    name: str, recipe: EncoderRecipe, data: Sequence[Path], out: Path, pretrain_data: Path | None, resume: bool
+) -> Path:
+    """Train the encoder `name` and write its weights to `out`; returns their path."""
+    model: StarterSound | StarterPicture
+    if name == "starter-sound":
+        model = train_sound(recipe, data, out, resume)
+    else:
+        model = train_picture(recipe, data, out, pretrain_data, resume)
+    header = {
+        "kind": "encoder",
+        "name": name,
+        "network": name,
+        "licence": recipe.licence,
+        "config": asdict(model.config),
+        "recipe": recipes.to_dict(recipe),
+    }
+    path = out / f"{name}.safetensors"
+    checkpoint.save(path, model.state_dict(), header)
+    return path

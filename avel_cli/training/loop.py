@@ -70,7 +70,7 @@ def fit(
         with torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bf16"):
             loss = loss_at(step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
         optimizer.step()
         _update(average, model, min(schedule.ema, (step + 1) / (step + 10)))

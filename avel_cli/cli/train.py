@@ -1,0 +1,110 @@
+"""`avel train`: data and a recipe in, weights out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from avel_cli.cli import options
+from avel_cli.cli.console import Console
+
+if TYPE_CHECKING:
+    from avel_cli.training.starter import StarterRecipe
+
+MODELS = {"cace-net": "cace-net.starter", "starter-sound": "starter-sound", "starter-picture": "starter-picture"}
+
+
+@click.command(short_help="Train weights.")
+@click.option("--dataset", type=click.Choice(["starter"]), required=True, help="What to train on.")
+@click.option("--model", type=click.Choice(list(MODELS)), required=True, help="What to train.")
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    required=True,
+    help="Folder of a starter pack; give it for each pack.",
+)
+@click.option(
+    "--pretrain-data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of class folders of pictures, where the recipe pretrains.",
+)
+@click.option("--recipe", help="A recipe file, or the name of one that ships.  [default: the model's]")
+@click.option("--set", "changes", metavar="KEY=VALUE", multiple=True, help="Change the recipe, e.g. schedule.lr=1e-3.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Train this many times, with seeds from the recipe's on, and report mean and spread (localizers).",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder for weights, checkpoints and logs.",
+)
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the output folder.")
+@options.verbosity
+@click.pass_obj
+def train(
+    console: Console,
+    /,
+    dataset: str,
+    model: str,
+    data: Sequence[Path],
+    pretrain_data: Path | None,
+    recipe: str | None,
+    changes: Sequence[str],
+    seeds: int,
+    output: Path,
+    resume: bool,
+) -> None:
+    """Train the starter encoders or a localizer on the starter packs.
+
+    \b
+    avel train --dataset starter --model starter-sound --data packs/starter --data packs/starter_extra
+    """
+    from avel_cli import recipes
+
+    name = recipe or MODELS[model]
+    if model == "cace-net":
+        from avel_cli.training.starter import StarterRecipe
+
+        _localizer(console, recipes.load(StarterRecipe, name, changes), data, seeds, output, resume)
+        return
+    from avel_cli.training.encoders import EncoderRecipe, train_encoder
+
+    path = train_encoder(model, recipes.load(EncoderRecipe, name, changes), data, output, pretrain_data, resume)
+    console.say(f"weights written to {path}")
+
+
+def _localizer(
+    console: Console, recipe: StarterRecipe, data: Sequence[Path], seeds: int, output: Path, resume: bool
+) -> None:
+    """Train with each seed; the weights of the first are written, accuracies of all are told."""
+    import statistics
+    from dataclasses import replace
+
+    from avel_cli.evaluation.starter import localizer_accuracy
+    from avel_cli.training import starter
+
+    sets = {split: starter.composed(recipe, data, split, output) for split in ("train", "val", "test")}
+    rows, accuracies = [], []
+    for seed in range(recipe.seed, recipe.seed + seeds):
+        trained = starter.train(replace(recipe, seed=seed), sets["train"], output, resume=resume)
+        on_val, on_test = (localizer_accuracy(trained, sets[split]) for split in ("val", "test"))
+        rows.append([str(seed), f"{on_val:.2f}", f"{on_test:.2f}"])
+        accuracies.append(on_test)
+        if seed == recipe.seed:
+            path = output / f"{recipe.name}.safetensors"
+            starter.save(trained, recipe, path, {"composed test, segment accuracy": round(on_test, 2)})
+            console.say(f"weights of seed {seed} written to {path}")
+    console.table(["seed", "val", "test"], rows, title=f"{recipe.name}: segment accuracy in percent")
+    if seeds > 1:
+        console.say(f"test {statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f} over {seeds} seeds")

@@ -1,0 +1,125 @@
+"""Training of `cace-net.starter`: CACE-Net on clips composed from the starter packs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from avel_cli import checkpoint, encoders, hub
+from avel_cli.datasets.composed import SEGMENTS, ComposedClips, Label, Mixture, compose, split_pool
+from avel_cli.encoders.features import Grid
+from avel_cli.errors import UsageError
+from avel_cli.localizers.cace_net import CACENet, CACENetConfig, CACENetOutput
+from avel_cli.training.loop import Schedule, fit
+from avel_cli.training.losses import cace_net_loss
+from avel_cli.training.seeds import seeded
+
+log = logging.getLogger("avel")
+ENCODERS = ("starter-sound", "starter-picture")
+SEEDS = {"train": 1, "val": 2, "test": 3}  # of the composition: one fixed set of clips a split
+
+
+@dataclass(frozen=True)
+class StarterRecipe:
+    """How a localizer is trained on composed clips.
+
+    Attributes:
+        labels: the vocabulary, and the classes of the packs behind each label.
+        clips: how many are composed of each split.
+        mixture: shares of the kinds of clips.
+        model: sizes and switches of the network; the feature and class counts are filled in.
+        contrastive_from: part of the run after which contrast and the enhanced event head begin (published: 1/8).
+        min_score: threshold of events that goes with the weights; chosen on real clips, see the model card.
+    """
+
+    name: str
+    description: str
+    licence: str
+    labels: dict[str, Label]
+    clips: dict[str, int]
+    schedule: Schedule
+    seed: int = 1
+    min_score: float = 0.5
+    contrastive_weight: float = 1.0
+    contrastive_from: float = 0.125
+    mixture: Mixture = field(default_factory=Mixture)
+    model: dict[str, Any] = field(default_factory=dict)
+
+    def config(self, audio_dim: int, visual_dim: int) -> CACENetConfig:
+        """The network's configuration for these encoders and labels."""
+        return CACENetConfig(audio_dim=audio_dim, visual_dim=visual_dim, num_classes=len(self.labels), **self.model)
+
+
+def composed(recipe: StarterRecipe, data: Sequence[Path], split: str, cache: Path) -> ComposedClips:
+    """The composed clips of a split, from `cache` if they were made before with the same encoders and recipe.
+
+    Raises:
+        UsageError: if the recipe has no number of clips for the split.
+    """
+    if split not in recipe.clips:
+        raise UsageError(f'the recipe composes no clips of split "{split}"; set clips.{split}')
+    hashes = [checkpoint.sha256(hub.encoder_file(name)) for name in ENCODERS]
+    facts = [asdict(recipe.mixture), {k: asdict(v) for k, v in recipe.labels.items()}, recipe.clips[split], hashes]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+    path = cache / f"composed-{split}-{digest}.pt"
+    if path.is_file():
+        return ComposedClips(*torch.load(path, weights_only=True))
+    sound, picture = (encoders.load(name) for name in ENCODERS)
+    pool = split_pool(data, split, recipe.labels, sound.config.sample_rate, picture.config.size * 4 // 3)
+    log.info("composing %d clips of split %s", recipe.clips[split], split)
+    clips = compose(pool, sound, picture, recipe.clips[split], recipe.mixture, SEEDS[split])
+    cache.mkdir(parents=True, exist_ok=True)
+    torch.save((clips.audio, clips.visual, clips.targets), path)
+    return clips
+
+
+def train(recipe: StarterRecipe, clips: ComposedClips, out: Path, *, resume: bool = False) -> CACENet:
+    """Train CACE-Net on composed clips; returns the moving average of the weights."""
+    torch.manual_seed(recipe.seed)
+    model = CACENet(recipe.config(clips.audio.shape[-1], clips.visual.shape[-1]))
+    begin = round(recipe.contrastive_from * recipe.schedule.steps)
+
+    def loss_at(step: int) -> Tensor:
+        rng = seeded(recipe.seed, step)
+        index = torch.randint(len(clips), (recipe.schedule.batch,), generator=rng)
+        output = model(clips.audio[index], clips.visual[index].float(), enhance=step >= begin)
+        weight = recipe.contrastive_weight if step >= begin and output.q is not None else 0.0
+        return cace_net_loss(_float32(output), clips.targets[index], weight, skip_empty=True).total
+
+    name = f"{recipe.name}-{model.config.guide}-seed{recipe.seed}"
+    average = fit(model, loss_at, recipe.schedule, out, name=name, resume=resume)
+    assert isinstance(average, CACENet)
+    return average
+
+
+def _float32(output: CACENetOutput) -> CACENetOutput:
+    """The contrastive loss has a temperature of 0.01: bfloat16 will not do."""
+    return CACENetOutput(*(part if part is None else part.float() for part in output))  # type: ignore[arg-type]
+
+
+def save(model: CACENet, recipe: StarterRecipe, path: Path, figures: dict[str, Any]) -> None:
+    """Write the weights with everything that is needed to use them."""
+    header = {
+        "kind": "localizer",
+        "name": recipe.name,
+        "network": "cace-net",
+        "description": recipe.description,
+        "licence": recipe.licence,
+        "config": asdict(model.config),
+        "labels": list(recipe.labels),
+        "grid": asdict(Grid()),
+        "window": SEGMENTS,
+        "encoders": list(ENCODERS),
+        "min_score": recipe.min_score,
+        "recipe": asdict(recipe),
+        "figures": figures,
+    }
+    checkpoint.save(path, model.state_dict(), header)

@@ -1,0 +1,71 @@
+import json
+import struct
+
+import pytest
+import torch
+from torch import nn
+
+from avel_cli import checkpoint
+from avel_cli.errors import ModelError
+
+
+def test_weights_come_back_with_their_header(tmp_path):
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    path = tmp_path / "m.safetensors"
+    checkpoint.save(path, module.state_dict(), {"kind": "encoder", "labels": ["dog, barking"]})
+    assert checkpoint.read_header(path) == {"format": checkpoint.FORMAT, "kind": "encoder", "labels": ["dog, barking"]}
+    other = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    checkpoint.load_into(other, path)
+    assert torch.allclose(other[0].weight, module[0].weight, atol=1e-3)
+    assert other[0].weight.dtype == torch.float32
+
+
+def test_weights_of_another_network_are_refused_with_the_names(tmp_path):
+    path = tmp_path / "m.safetensors"
+    checkpoint.save(path, nn.Linear(3, 2).state_dict(), {"kind": "encoder"})
+    with pytest.raises(ModelError, match=r"missing \['1\.bias'.*unexpected \['bias'"):
+        checkpoint.load_into(nn.Sequential(nn.ReLU(), nn.Linear(3, 2)), path)
+    with pytest.raises(ModelError, match=r"other shape \['weight'\]"):
+        checkpoint.load_into(nn.Linear(4, 2), path)
+
+
+def _file(path, header: bytes, size: int | None = None):
+    path.write_bytes(struct.pack("<Q", len(header) if size is None else size) + header)
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"__metadata__": {"avel": "not json"}}',
+        b"[" * 100_000,
+        json.dumps({"__metadata__": {"avel": json.dumps({"format": "avel.weights/99"})}}).encode(),
+    ],
+)
+def test_foreign_and_hostile_headers_are_one_line_errors(tmp_path, content):
+    with pytest.raises(ModelError, match="not a weights file of avel") as caught:
+        checkpoint.read_header(_file(tmp_path / "x.safetensors", content))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_header_larger_than_memory_is_not_believed(tmp_path):
+    with pytest.raises(ModelError, match="impossible size"):
+        checkpoint.read_header(_file(tmp_path / "x.safetensors", b"{}", size=2**60))
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    path = tmp_path / "m.safetensors"
+    module = nn.Linear(100, 100)
+    checkpoint.save(path, module.state_dict(), {"kind": "encoder"})
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(ModelError, match="damaged"):
+        checkpoint.load_into(module, path)
+
+
+def test_a_missing_file_says_so(tmp_path):
+    with pytest.raises(ModelError, match="no such weights file"):
+        checkpoint.read_header(tmp_path / "none.safetensors")

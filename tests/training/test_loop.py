@@ -1,0 +1,46 @@
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from avel_cli.training.loop import Schedule, fit
+from avel_cli.training.seeds import seeded
+
+
+def _run(folder, steps, *, resume=False, die_at=None):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 1))
+
+    def loss_at(step):
+        if step == die_at:
+            raise KeyboardInterrupt
+        x = torch.randn(16, 4, generator=seeded(1, step))
+        return (model(x) - x.sum(1, keepdim=True)).pow(2).mean()
+
+    schedule = Schedule(steps=steps, lr=1e-2, warmup=2, precision="fp32")
+    return fit(model, loss_at, schedule, folder, name="m", resume=resume, every=5).state_dict()
+
+
+def test_a_killed_run_continues_to_the_same_weights_bit_for_bit(tmp_path):
+    whole = _run(tmp_path / "whole", 30)
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path / "killed", 30, die_at=17)
+    resumed = _run(tmp_path / "killed", 30, resume=True)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_training_lowers_the_loss_and_records_it(tmp_path):
+    _run(tmp_path, 200)
+    rows = [line.split(",") for line in (tmp_path / "m.csv").read_text().split()]
+    assert rows[0] == ["step", "loss", "lr", "seconds"]
+    assert float(rows[-1][1]) < 0.5 * float(rows[1][1])
+
+
+def test_the_rate_warms_up_and_decays_to_zero():
+    schedule = Schedule(steps=100, lr=1.0, warmup=10)
+    rates = [schedule.rate(step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == max(rates) == 1.0
+    assert rates[100] == pytest.approx(0.0)
+    assert all(a >= b for a, b in itertools.pairwise(rates))
