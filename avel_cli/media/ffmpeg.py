@@ -77,13 +77,13 @@ def ffmpeg_version() -> str:
     return _version_of(find_ffmpeg())
 
 
-def source(path: Path, **options: Any) -> Any:
+def source(path: Path, *, threads: int = THREADS, **options: Any) -> Any:
     """An ffmpeg-python input for a local file that can reach no other file and no network, whatever it contains."""
     import ffmpeg
 
     # `file:` keeps names such as `http:x.mp4`, `-x.mp4` or `%03d.mp4` from meaning something to FFmpeg.
     name = f"file:{path.absolute()}"
-    return ffmpeg.input(name, protocol_whitelist="file", format_whitelist=FORMATS, threads=THREADS, **options)
+    return ffmpeg.input(name, protocol_whitelist="file", format_whitelist=FORMATS, threads=threads, **options)
 
 
 class Log:
