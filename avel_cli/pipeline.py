@@ -54,11 +54,12 @@ class Options:
 
 
 class Chunk(NamedTuple):
-    """Up to ten segments: waves `[n, rate]`, frames `[n * fps, H, W, 3]` uint8, `present` `[n]`: whether both last."""
+    """Up to ten segments: waves `[n, rate]`, frames uint8 `[n * fps, H, W, 3]`, what of them is there `[n]`."""
 
     waves: Tensor
     frames: Tensor
-    present: NDArray[np.bool_]
+    heard: NDArray[np.bool_]
+    seen: NDArray[np.bool_]
 
 
 class Detector:
@@ -156,12 +157,13 @@ class Detector:
         audio = read_audio(media, rate, track=options.audio_track, block_seconds=WINDOW)
         video = read_frames(media, fps, (size, size), batch=WINDOW * fps)
         windows = Windows(self.localizer, scores)
+        start = media.video.start if media.video else 0.0
         audible = False
         try:
-            for chunk in chunks(audio, video, self.grid.count(media.duration), rate, fps, size):
+            for chunk in chunks(audio, video, self.grid.count(media.duration), start, rate, fps, size):
                 maps = self.picture(chunk.frames.to(self.device)).unflatten(0, (len(chunk.waves), -1)).mean(1)
-                windows.add(self.sound(chunk.waves.to(self.device)), maps, chunk.present)
-                audible |= bool((chunk.waves.pow(2).mean(1).sqrt() > SILENCE).any())
+                windows.add(self.sound(chunk.waves.to(self.device)), maps, chunk.heard & chunk.seen)
+                audible |= bool(chunk.heard.any())
                 if progress:
                     progress(min(windows.segments * self.grid.stride, media.duration), media.duration)
             windows.finish()
@@ -210,15 +212,28 @@ class Windows:
 
 
 def chunks(
-    audio: Iterator[NDArray[np.float32]], video: Iterator[FrameBatch], count: int, rate: int, fps: int, size: int
+    audio: Iterator[NDArray[np.float32]],
+    video: Iterator[FrameBatch],
+    count: int,
+    video_start: float,
+    rate: int,
+    fps: int,
+    size: int,
 ) -> Iterator[Chunk]:
-    """Both streams in step, ten segments at a time, each filled up with silence or black where it ends early."""
+    """Both streams in step, ten segments at a time, each filled up with silence or black where it ends early.
+
+    A silent segment is not heard; what a late video shows before `video_start` seconds is not seen.
+    """
     for first in range(0, count, WINDOW):
         number = min(WINDOW, count - first)
         samples, pictures = next(audio, None), next(video, None)
         waves, heard = _fill(samples, (number, rate), np.float32)
         frames, seen = _fill(None if pictures is None else pictures.frames, (number, fps, size, size, 3), np.uint8)
-        yield Chunk(waves, frames.flatten(0, 1), heard & seen)
+        heard &= (waves.pow(2).mean(1).sqrt() > SILENCE).numpy()
+        seen &= np.arange(first, first + number) + 1 - video_start > COVERED
+        yield Chunk(waves, frames.flatten(0, 1), heard, seen)
+    for stream in (audio, video):  # what is left is shorter than a segment; only now the decoders have said all
+        next(stream, None)
 
 
 def _fill(values: NDArray[Any] | None, shape: tuple[int, ...], kind: type) -> tuple[Tensor, NDArray[np.bool_]]:

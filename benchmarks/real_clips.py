@@ -24,14 +24,13 @@ TRUE_LABELS = {
     "dog": ["Bark", "dog_bark"],
     "cat": ["Cat", "cat"],
     "baby cry": ["Baby cry, infant cry", "baby_cry"],
-    "speech": ["Male speech, man speaking", "speech", "commentary", "male_speech", "female_speech", "shouting"],
-    "crowd": ["people cheering", "applause", "basketball"],
+    "speech": ["Male speech, man speaking", "speech", "commentary", "male_speech", "female_speech"],
     "drum": ["drum", "drumstick_hits", "congas"],
     "bird": ["bird", "rooster"],
+    "farm animal": ["cow", "sheep", "donkey"],
     "chainsaw": ["chainsaw", "hedge_trimmer"],
-    "church bell": ["church_bell"],
     "vehicle": ["Race car, auto racing", "train passing", "Train horn", "car", "train", "helicopter", "snowmobile"],
-    "music": [
+    "musical instrument": [
         "Violin, fiddle", "Flute", "Acoustic guitar", "playing harp", "playing double bass", "acoustic_guitar",
         "electric_guitar", "violin", "cello", "double_bass", "erhu", "ukulele", "flute", "trumpet", "trombone",
         "piano", "harmonica", "band_orchestra", "marimba",
