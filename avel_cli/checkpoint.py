@@ -31,6 +31,7 @@ def save(path: Path, state: dict[str, Tensor], header: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     save_file(small, part, metadata={"avel": json.dumps({"format": FORMAT, **header}, ensure_ascii=False)})
+    part.chmod(0o644)  # safetensors lets nobody else read its files, and weights are for everybody
     os.replace(part, path)
 
 

@@ -67,13 +67,13 @@ class Row(NamedTuple):
         return f"| {self.file} | {'; '.join(self.given) or '-'} | {events or '-'} | {self.note or verdict} |"
 
 
-def clips(folder: Path, split: str | None) -> list[tuple[str, list[str]]]:
+def clips(folder: Path, splits: list[str]) -> list[tuple[str, list[str]]]:
     """File and classes of each clip that either kind of manifest lists."""
     if (folder / "manifest.json").is_file():
         listed = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["clips"]
         return [(clip["file"], sorted({event["label"] for event in clip["events"]})) for clip in listed]
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if split in (None, row["split"])]
+        rows = [row for row in csv.DictReader(stream) if not splits or row["split"] in splits]
     return [(row["path"], [row["class"]]) for row in rows]
 
 
@@ -81,7 +81,7 @@ def main() -> None:
     """Run the detector over a folder and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--split", help="only this split, where the manifest has splits")
+    parser.add_argument("--split", nargs="*", default=[], help="only these splits, where the manifest has splits")
     parser.add_argument("--model", default="auto")
     parser.add_argument("--min-score", type=float)
     arguments = parser.parse_args()

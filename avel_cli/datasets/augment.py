@@ -76,7 +76,7 @@ def on_scene(pictures: Tensor, scenes: Tensor, rng: Generator) -> Tensor:
     count, _, height, width = pictures.shape
     border = torch.cat([pictures[..., 0, :], pictures[..., -1, :], pictures[..., :, 0], pictures[..., :, -1]], dim=-1)
     white = (border.mean(dim=(1, 2)) > 0.92).view(-1, 1, 1, 1)
-    scale = 1 / _uniform((count,), 0.55, 1.0, rng)  # the picture takes 55 to 100 % of each side
+    scale = 1 / _uniform((count,), 0.45, 1.0, rng)  # the picture takes 45 to 100 % of each side
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0], theta[:, 1, 1] = scale, scale
     theta[:, :, 2] = _uniform((count, 2), -1, 1, rng) * (scale - 1).unsqueeze(1)

@@ -85,33 +85,29 @@ def load_sounds(rows: Sequence[Recording], sample_rate: int) -> list[Tensor]:
 
 def load_pictures(paths: Sequence[Path], size: int) -> Tensor:
     """Pictures as uint8 `[N, 3, size, size]` RGB, squeezed to a square whatever their aspect."""
-    pictures = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
 
-    def load(index: int) -> None:
-        picture = decode_image(read_file(str(paths[index])), ImageReadMode.RGB).unsqueeze(0).float()
-        if picture.shape[-2:] != (size, size):
-            picture = F.interpolate(picture, (size, size), mode="bilinear", antialias=True)
-        pictures[index] = picture[0].round().clamp(0, 255).to(torch.uint8)
+    def load(path: Path) -> Tensor:
+        picture: Tensor = decode_image(read_file(str(path)), ImageReadMode.RGB)
+        if picture.shape[-2:] == (size, size):
+            return picture
+        small = F.interpolate(picture.unsqueeze(0).float(), (size, size), mode="bilinear", antialias=True)
+        rounded: Tensor = small[0].round().clamp(0, 255).to(torch.uint8)
+        return rounded
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(load, range(len(paths))))
-    return pictures
+        return torch.stack(list(pool.map(load, paths)))
 
 
-def image_folder(folder: Path, leave_out: set[str]) -> tuple[list[Path], list[int], int]:
-    """Paths, class indices and class count of a folder of class folders, without the files named in `leave_out`.
+def image_folder(folder: Path, leave_out: set[str]) -> list[tuple[Path, str]]:
+    """Path and class of every picture in a folder of class folders, without the files named in `leave_out`.
 
     Raises:
         SetupError: if the folder holds no pictures in class folders.
     """
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
-    paths: list[Path] = []
-    targets: list[int] = []
-    for index, name in enumerate(names):
-        found = [p for p in sorted((folder / name).rglob("*")) if p.suffix.lower() in {".jpeg", ".jpg", ".png"}]
-        kept = [p for p in found if p.stem not in leave_out]
-        paths += kept
-        targets += [index] * len(kept)
-    if not paths:
+    found: list[tuple[Path, str]] = []
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+        paths = [path for path in sorted(inner.rglob("*")) if path.suffix.lower() in {".jpeg", ".jpg", ".png"}]
+        found += [(path, inner.name) for path in paths if path.stem not in leave_out]
+    if not found:
         raise SetupError(f"{folder}: no pictures in class folders there; see the recipe for where the set comes from")
-    return paths, targets, len(names)
+    return found

@@ -33,6 +33,7 @@ class EncoderRecipe:
         licences: keep only rows whose licence contains one of these texts; empty keeps all.
         pretrain: schedule on a folder of class folders (pictures only; zero steps: none), named by `pretrain_set`.
         pretrain_size: side of the pictures in pixels for the first and the last half of pretraining.
+        background_set: classes of the pretraining set that are background too, `background_each` pictures of each.
         scenes: picture classes that others are put into.
     """
 
@@ -45,6 +46,8 @@ class EncoderRecipe:
     pretrain: Schedule = field(default_factory=lambda: Schedule(steps=0))
     pretrain_set: str = ""
     pretrain_size: tuple[int, ...] = (48, 64)
+    background_set: tuple[str, ...] = ()
+    background_each: int = 0
     scenes: tuple[str, ...] = (BACKGROUND, "person_scene", "crowd")
 
 
@@ -79,14 +82,17 @@ def train_picture(
     """Train `starter-picture`, first on the public set of the recipe where it names one, then on the packs."""
     torch.manual_seed(recipe.seed)
     rows = rows_for(data, "image", recipe, "train")
-    balanced = ClassBalanced([row.name for row in rows])
+    public = _public_pictures(recipe, data, pretrain_data)
+    background = [path for name in recipe.background_set for path in _of_class(public, name)[: recipe.background_each]]
+    names = [row.name for row in rows] + [BACKGROUND] * len(background)
+    balanced = ClassBalanced(names)
     model = StarterPicture(StarterPictureConfig(width=recipe.width, classes=balanced.classes))
     if recipe.pretrain.steps:
-        _pretrain(model, recipe, data, out, pretrain_data, resume)
+        _pretrain(model, recipe, public, out, resume)
     size = model.config.size
-    pictures = starter.load_pictures([row.path for row in rows], size * 4 // 3)
-    scenes = pictures[torch.tensor([row.name in recipe.scenes for row in rows])]
-    log.info("%d pictures of %d classes", len(rows), len(balanced.classes))
+    pictures = starter.load_pictures([row.path for row in rows] + background, size * 4 // 3)
+    scenes = pictures[torch.tensor([name in recipe.scenes for name in names])]
+    log.info("%d pictures of %d classes", len(names), len(balanced.classes))
 
     def loss_at(step: int) -> Tensor:
         rng = seeded(recipe.seed, step)
@@ -107,24 +113,36 @@ def train_picture(
     return _averaged(fit(model, loss_at, recipe.schedule, out, name="starter-picture", resume=resume), StarterPicture)
 
 
-def _pretrain(
-    model: StarterPicture, recipe: EncoderRecipe, data: Sequence[Path], out: Path, folder: Path | None, resume: bool
-) -> None:
-    """Train the trunk on a public set, without any picture that is in a val or test split of the packs."""
+def _public_pictures(recipe: EncoderRecipe, data: Sequence[Path], folder: Path | None) -> list[tuple[Path, str]]:
+    """Path and class of the pictures of the public set, without those in a val or test split of the packs."""
+    if not recipe.pretrain_set:
+        return []
     if folder is None:
         raise UsageError(f"this recipe pretrains on {recipe.pretrain_set}: give its folder with --pretrain-data")
     held_out = {Path(r.original_id).stem for r in starter.read_manifests(data) if r.split != "train"}
-    paths, labels, count = starter.image_folder(folder, held_out)
-    pictures = starter.load_pictures(paths, max(recipe.pretrain_size))
-    targets = torch.tensor(labels)
-    log.info("pretraining on %d pictures of %d classes", len(paths), count)
+    return starter.image_folder(folder, held_out)
+
+
+def _of_class(public: Sequence[tuple[Path, str]], name: str) -> list[Path]:
+    return [path for path, label in public if label == name]
+
+
+def _pretrain(
+    model: StarterPicture, recipe: EncoderRecipe, public: Sequence[tuple[Path, str]], out: Path, resume: bool
+) -> None:
+    """Train the trunk to name the classes of a public set."""
+    names = sorted({name for _, name in public})
+    pictures = starter.load_pictures([path for path, _ in public], max(recipe.pretrain_size))
+    targets = torch.tensor([names.index(name) for _, name in public])
+    count = len(names)
+    log.info("pretraining on %d pictures of %d classes", len(public), count)
     head = nn.Linear(model.dim, count)
     both = nn.ModuleList([model.trunk, head])
 
     def loss_at(step: int) -> Tensor:
         rng = seeded(recipe.seed + 1, step)
         size = recipe.pretrain_size[step * len(recipe.pretrain_size) // recipe.pretrain.steps]
-        index = torch.randint(len(paths), (recipe.pretrain.batch,), generator=rng)
+        index = torch.randint(len(pictures), (recipe.pretrain.batch,), generator=rng)
         batch = augment.colour(augment.crop(pictures[index], size, rng), rng, 0.3)
         logits = head(model.maps(batch * 2 - 1).mean(dim=(1, 2)))
         return F.cross_entropy(logits.float(), targets[index], label_smoothing=recipe.label_smoothing)
