@@ -25,7 +25,6 @@ log = logging.getLogger("avel")
 
 WINDOW = 10  # segments that an AVE localizer sees at once
 HOP = 5
-EVENT = 0.5  # probability above which a segment holds an event, as in the AVE protocol
 SILENCE = 1e-4  # root mean square of a second, full scale 1: -80 dB, below the noise of any microphone
 COVERED = 0.1  # part of a segment that a stream must fill for something to be seen or heard in it
 
@@ -85,7 +84,7 @@ class Detector:
         self.localizer.eval().requires_grad_(False).to(self.device)
         self.sound, self.picture = (encoders.load(name).to(self.device) for name in self.card.encoders)
         self.grid = Grid(**self.card.grid)
-        self.min_score = float(header["min_score"])
+        self.threshold, self.min_score = float(header["threshold"]), float(header["min_score"])
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -122,7 +121,7 @@ class Detector:
             self.grid,
             count=self.grid.count(media.duration),
             duration=media.duration,
-            threshold=EVENT,
+            threshold=self.threshold,
             min_score=min_score,
             min_duration=options.min_duration,
             keep=keep,
@@ -138,7 +137,7 @@ class Detector:
             media=media.facts(),
             model=self.provenance(),
             grid=asdict(self.grid),
-            parameters={**asdict(options), "labels": list(keep), "min_score": min_score, "event_threshold": EVENT},
+            parameters={**asdict(options), "labels": list(keep), "min_score": min_score, "threshold": self.threshold},
         )
 
     def provenance(self) -> dict[str, Any]:

@@ -25,7 +25,6 @@ TRUE_LABELS = {
     "cat": ["Cat", "cat"],
     "baby cry": ["Baby cry, infant cry", "baby_cry"],
     "speech": ["Male speech, man speaking", "speech", "commentary", "male_speech", "female_speech"],
-    "drum": ["drum", "drumstick_hits", "congas"],
     "bird": ["bird", "rooster"],
     "farm animal": ["cow", "sheep", "donkey"],
     "chainsaw": ["chainsaw", "hedge_trimmer"],
@@ -33,7 +32,7 @@ TRUE_LABELS = {
     "musical instrument": [
         "Violin, fiddle", "Flute", "Acoustic guitar", "playing harp", "playing double bass", "acoustic_guitar",
         "electric_guitar", "violin", "cello", "double_bass", "erhu", "ukulele", "flute", "trumpet", "trombone",
-        "piano", "harmonica", "band_orchestra", "marimba",
+        "piano", "harmonica", "drum", "drumstick_hits", "congas", "band_orchestra", "marimba",
     ],
 }  # fmt: skip
 

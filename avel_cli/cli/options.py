@@ -29,12 +29,12 @@ class Number(click.FloatRange):
 def verbosity(command: Command) -> Command:
     """Adds --quiet, --verbose and --debug, which set the level of the `Console`."""
     levels = [
-        ("--debug", logging.DEBUG, "Say everything; show where an error came from."),
-        ("--verbose", logging.INFO, "Say more about what is done."),
-        ("--quiet", logging.ERROR, "Say nothing but errors."),
+        (["--debug"], logging.DEBUG, "Say everything; show where an error came from."),
+        (["-v", "--verbose"], logging.INFO, "Say more about what is done."),
+        (["-q", "--quiet"], logging.ERROR, "Say nothing but errors."),
     ]
-    for name, level, text in levels:
-        command = click.option(name, is_flag=True, expose_value=False, callback=_sets(level), help=text)(command)
+    for names, level, text in levels:
+        command = click.option(*names, is_flag=True, expose_value=False, callback=_sets(level), help=text)(command)
     return command
 
 

@@ -94,17 +94,17 @@ def _localizer(
     from avel_cli.evaluation.starter import localizer_accuracy
     from avel_cli.training import starter
 
-    sets = {split: starter.composed(recipe, data, split, output) for split in ("train", "val", "test")}
+    learnt_from, test = (starter.composed(recipe, data, split, output) for split in (recipe.split, "test"))
     rows, accuracies = [], []
     for seed in range(recipe.seed, recipe.seed + seeds):
-        trained = starter.train(replace(recipe, seed=seed), sets["train"], output, resume=resume)
-        on_val, on_test = (localizer_accuracy(trained, sets[split]) for split in ("val", "test"))
-        rows.append([str(seed), f"{on_val:.2f}", f"{on_test:.2f}"])
-        accuracies.append(on_test)
+        trained = starter.train(replace(recipe, seed=seed), learnt_from, output, resume=resume)
+        own, accuracy = (localizer_accuracy(trained, clips) for clips in (learnt_from, test))
+        rows.append([str(seed), f"{own:.2f}", f"{accuracy:.2f}"])
+        accuracies.append(accuracy)
         if seed == recipe.seed:
             path = output / f"{recipe.name}.safetensors"
-            starter.save(trained, recipe, path, {"composed test, segment accuracy": round(on_test, 2)})
+            starter.save(trained, recipe, path, {"composed test, segment accuracy": round(accuracy, 2)})
             console.say(f"weights of seed {seed} written to {path}")
-    console.table(["seed", "val", "test"], rows, title=f"{recipe.name}: segment accuracy in percent")
+    console.table(["seed", "learnt from", "test"], rows, title=f"{recipe.name}: segment accuracy in percent")
     if seeds > 1:
         console.say(f"test {statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f} over {seeds} seeds")

@@ -68,15 +68,16 @@ def degrade(pictures: Tensor, rng: Generator, together: bool = False) -> Tensor:
     return torch.cat(parts)
 
 
-def on_scene(pictures: Tensor, scenes: Tensor, rng: Generator) -> Tensor:
+def on_scene(pictures: Tensor, scenes: Tensor, rng: Generator, smallest: float = 0.45) -> Tensor:
     """Put pictures into scenes `[N, 3, H, W]`: white catalogue backgrounds show the scene, others are pasted small.
 
-    A picture whose border is nearly white is multiplied onto the scene; any other keeps its rectangle.
+    A picture whose border is nearly white is multiplied onto the scene; any other keeps its rectangle. It takes
+    `smallest` to 1 of each side.
     """
     count, _, height, width = pictures.shape
     border = torch.cat([pictures[..., 0, :], pictures[..., -1, :], pictures[..., :, 0], pictures[..., :, -1]], dim=-1)
     white = (border.mean(dim=(1, 2)) > 0.92).view(-1, 1, 1, 1)
-    scale = 1 / _uniform((count,), 0.45, 1.0, rng)  # the picture takes 45 to 100 % of each side
+    scale = 1 / _uniform((count,), smallest, 1.0, rng)
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0], theta[:, 1, 1] = scale, scale
     theta[:, :, 2] = _uniform((count, 2), -1, 1, rng) * (scale - 1).unsqueeze(1)

@@ -33,7 +33,6 @@ class EncoderRecipe:
         licences: keep only rows whose licence contains one of these texts; empty keeps all.
         pretrain: schedule on a folder of class folders (pictures only; zero steps: none), named by `pretrain_set`.
         pretrain_size: side of the pictures in pixels for the first and the last half of pretraining.
-        background_set: classes of the pretraining set that are background too, `background_each` pictures of each.
         scenes: picture classes that others are put into.
     """
 
@@ -46,8 +45,6 @@ class EncoderRecipe:
     pretrain: Schedule = field(default_factory=lambda: Schedule(steps=0))
     pretrain_set: str = ""
     pretrain_size: tuple[int, ...] = (48, 64)
-    background_set: tuple[str, ...] = ()
-    background_each: int = 0
     scenes: tuple[str, ...] = (BACKGROUND, "person_scene", "crowd")
 
 
@@ -82,24 +79,21 @@ def train_picture(
     """Train `starter-picture`, first on the public set of the recipe where it names one, then on the packs."""
     torch.manual_seed(recipe.seed)
     rows = rows_for(data, "image", recipe, "train")
-    public = _public_pictures(recipe, data, pretrain_data)
-    background = [path for name in recipe.background_set for path in _of_class(public, name)[: recipe.background_each]]
-    names = [row.name for row in rows] + [BACKGROUND] * len(background)
-    balanced = ClassBalanced(names)
+    balanced = ClassBalanced([row.name for row in rows])
     model = StarterPicture(StarterPictureConfig(width=recipe.width, classes=balanced.classes))
     if recipe.pretrain.steps:
-        _pretrain(model, recipe, public, out, resume)
+        _pretrain(model, recipe, _public_pictures(recipe, data, pretrain_data), out, resume)
     size = model.config.size
-    pictures = starter.load_pictures([row.path for row in rows] + background, size * 4 // 3)
-    scenes = pictures[torch.tensor([name in recipe.scenes for name in names])]
-    log.info("%d pictures of %d classes", len(names), len(balanced.classes))
+    pictures = starter.load_pictures([row.path for row in rows], size * 4 // 3)
+    scenes = pictures[torch.tensor([row.name in recipe.scenes for row in rows])]
+    log.info("%d pictures of %d classes", len(rows), len(balanced.classes))
 
     def loss_at(step: int) -> Tensor:
         rng = seeded(recipe.seed, step)
         index = balanced.draw(recipe.schedule.batch, rng)
         batch = augment.crop(pictures[index], size, rng)
         scene = augment.crop(scenes[torch.randint(len(scenes), (len(index),), generator=rng)], size, rng)
-        placed = augment.on_scene(batch, scene, rng)
+        placed = augment.on_scene(batch, scene, rng, smallest=0.55)
         batch = torch.where(torch.rand(len(batch), 1, 1, 1, generator=rng) < 0.4, placed, batch)
         batch = augment.degrade(augment.colour(batch, rng), rng)
         share = 0.5 + 0.5 * torch.rand(len(batch), generator=rng)
@@ -115,16 +109,10 @@ def train_picture(
 
 def _public_pictures(recipe: EncoderRecipe, data: Sequence[Path], folder: Path | None) -> list[tuple[Path, str]]:
     """Path and class of the pictures of the public set, without those in a val or test split of the packs."""
-    if not recipe.pretrain_set:
-        return []
     if folder is None:
         raise UsageError(f"this recipe pretrains on {recipe.pretrain_set}: give its folder with --pretrain-data")
     held_out = {Path(r.original_id).stem for r in starter.read_manifests(data) if r.split != "train"}
     return starter.image_folder(folder, held_out)
-
-
-def _of_class(public: Sequence[tuple[Path, str]], name: str) -> list[Path]:
-    return [path for path, label in public if label == name]
 
 
 def _pretrain(

@@ -37,7 +37,10 @@ class StarterRecipe:
         mixture: shares of the kinds of clips.
         model: sizes and switches of the network; the feature and class counts are filled in.
         contrastive_from: part of the run after which contrast and the enhanced event head begin (published: 1/8).
-        min_score: threshold of events that goes with the weights; chosen on real clips, see the model card.
+        split: whose sounds and pictures the localizer learns from. Not those that the encoders were trained on: their
+            features are surer of themselves than those of anything that comes later.
+        threshold: event probability, and `min_score`: event times class probability, that a segment must exceed in
+            `avel detect`; chosen on real clips, see the model card.
     """
 
     name: str
@@ -47,6 +50,8 @@ class StarterRecipe:
     clips: dict[str, int]
     schedule: Schedule
     seed: int = 1
+    split: str = "val"
+    threshold: float = 0.5
     min_score: float = 0.5
     contrastive_weight: float = 1.0
     contrastive_from: float = 0.125
@@ -118,6 +123,7 @@ def save(model: CACENet, recipe: StarterRecipe, path: Path, figures: dict[str, A
         "grid": asdict(Grid()),
         "window": SEGMENTS,
         "encoders": list(ENCODERS),
+        "threshold": recipe.threshold,
         "min_score": recipe.min_score,
         "recipe": asdict(recipe),
         "figures": figures,
