@@ -11,13 +11,13 @@ from avel_cli.errors import ModelError
 @pytest.fixture(scope="module")
 def sound() -> StarterSound:
     torch.manual_seed(0)
-    return StarterSound(StarterSoundConfig(width=8, classes=("a", "b", "c"))).eval()
+    return StarterSound(StarterSoundConfig(width=8, classes=("a", "b", "c"))).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
 def picture() -> StarterPicture:
     torch.manual_seed(0)
-    return StarterPicture(StarterPictureConfig(width=8, classes=("a", "b"))).eval()
+    return StarterPicture(StarterPictureConfig(width=8, classes=("a", "b"))).eval().requires_grad_(False)
 
 
 def test_a_second_of_sound_is_one_embedding_and_one_tag_vector(sound):
