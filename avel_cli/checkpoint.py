@@ -10,15 +10,23 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from avel_cli.errors import ModelError
+from avel_cli import recipes
+from avel_cli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+T = TypeVar("T")
 FORMAT = "avel.weights/1"
 LARGEST_HEADER = 16 * 2**20
+KEYS = {
+    "encoder": {"network", "config"},
+    "localizer": {
+        "name", "network", "config", "labels", "grid", "encoders", "threshold", "min_score", "description", "licence", "figures"
+    },
+}  # fmt: skip
 
 
 def save(path: Path, state: dict[str, Tensor], header: dict[str, Any]) -> None:
@@ -50,12 +58,26 @@ def read_header(path: Path) -> dict[str, Any]:
         header: dict[str, Any] = json.loads(text)
         if header["format"] != FORMAT:
             raise ValueError(f"its format is {header['format']}, this avel reads {FORMAT}")
+        if missing := KEYS[header["kind"]] - header.keys():
+            raise ValueError(f"its header lacks {', '.join(sorted(missing))}")
     except FileNotFoundError:
         raise ModelError(f"{path}: no such weights file") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = error if isinstance(error, ValueError) and "its " in str(error) else "it carries no avel header"
         raise ModelError(f"{path}: not a weights file of avel: {reason}") from None
     return header
+
+
+def config(kind: type[T], path: Path) -> T:
+    """The network configuration in the header of `path`, as a dataclass `kind`.
+
+    Raises:
+        ModelError: if it is not one of that kind.
+    """
+    try:
+        return recipes.build(kind, read_header(path)["config"])
+    except UsageError as error:
+        raise ModelError(f"{path}: not weights of this network: {error}") from None
 
 
 def load_into(module: nn.Module, path: Path) -> None:

@@ -31,7 +31,6 @@ class ModelCard:
     figures: dict[str, Any]
     path: Path
     card: Path
-    embedded: bool = True
 
 
 def folder() -> Path:
@@ -52,8 +51,8 @@ def encoder_file(name: str) -> Path:
     return path
 
 
-def card(path: Path, *, embedded: bool) -> ModelCard:
-    """The card of a localizer weights file, which may also be one of the user's own.
+def card(path: Path) -> ModelCard:
+    """The card of a localizer weights file.
 
     Raises:
         ModelError: if the file is no localizer checkpoint of avel.
@@ -75,7 +74,6 @@ def card(path: Path, *, embedded: bool) -> ModelCard:
         figures=header["figures"],
         path=path,
         card=path.with_suffix(".md"),
-        embedded=embedded,
     )
 
 
@@ -83,7 +81,7 @@ def models() -> list[ModelCard]:
     """Every localizer whose weights are on this machine, by name."""
     files = sorted(folder().glob("*.safetensors"))
     kinds = [(path, checkpoint.read_header(path)["kind"]) for path in files]
-    return [card(path, embedded=True) for path, kind in kinds if kind == "localizer"]
+    return [card(path) for path, kind in kinds if kind == "localizer"]
 
 
 def model(name: str) -> ModelCard:

@@ -32,7 +32,7 @@ def load(kind: type[T], name: str, changes: Sequence[str] = ()) -> T:
         raise UsageError(f'no recipe "{name}"; those that ship are {known}, or give a .toml file')
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from None
     for change in changes:
         _apply(values, change)
@@ -50,8 +50,8 @@ def build(kind: type[T], values: dict[str, Any], where: str = "") -> T:
     fields = {key: _convert(hints[key], value, f"{where}{key}") for key, value in values.items()}
     try:
         return kind(**fields)
-    except TypeError as error:
-        raise UsageError(f"recipe is incomplete: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"recipe does not fit: {error}") from None
 
 
 def to_dict(recipe: Any) -> dict[str, Any]:

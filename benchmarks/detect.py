@@ -1,6 +1,6 @@
 """Speed and memory of `avel detect`, beside a bare FFmpeg decode of the same streams in the same run.
 
-    python benchmarks/detect.py CLIP [CLIP ...]       each also looped to --minutes of video
+    python benchmarks/detect.py CLIP [CLIP ...]       and the last one looped to --minutes of video
 
 For every file a fresh process: seconds of video a second, CPU seconds, peak memory, and where the time goes.
 """
@@ -86,7 +86,7 @@ def measure(path: str, model: str) -> None:
 
 
 def main() -> None:
-    """Measure every clip, and the first one looped."""
+    """Measure every clip, and the last one looped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--minutes", type=float, default=20, help="length that the last clip is looped to")

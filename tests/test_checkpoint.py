@@ -12,7 +12,9 @@ from avel_cli.errors import ModelError
 def test_weights_come_back_with_their_header(tmp_path):
     module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     path = tmp_path / "m.safetensors"
-    checkpoint.save(path, module.state_dict(), {"kind": "encoder", "labels": ["dog, barking"]})
+    checkpoint.save(
+        path, module.state_dict(), {"kind": "encoder", "network": "n", "config": {}, "labels": ["dog, barking"]}
+    )
     assert checkpoint.read_header(path) == {"format": checkpoint.FORMAT, "kind": "encoder", "labels": ["dog, barking"]}
     other = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     checkpoint.load_into(other, path)
@@ -44,6 +46,7 @@ def _file(path, header: bytes, size: int | None = None):
         b'{"__metadata__": {"avel": "not json"}}',
         b"[" * 100_000,
         json.dumps({"__metadata__": {"avel": json.dumps({"format": "avel.weights/99"})}}).encode(),
+        json.dumps({"__metadata__": {"avel": json.dumps({"format": checkpoint.FORMAT, "kind": "encoder"})}}).encode(),
     ],
 )
 def test_foreign_and_hostile_headers_are_one_line_errors(tmp_path, content):

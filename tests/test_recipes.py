@@ -50,5 +50,5 @@ def test_a_broken_file_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"x\.toml: not valid TOML"):
         recipes.load(EncoderRecipe, str(broken))
     broken.write_text("seed = 3")
-    with pytest.raises(UsageError, match="incomplete"):
+    with pytest.raises(UsageError, match="does not fit"):
         recipes.load(EncoderRecipe, str(broken))

@@ -48,7 +48,6 @@ def show(console: Console, name: str) -> None:
         "labels": ", ".join(card.labels),
         "grid": ", ".join(f"{name} {seconds:g} s" for name, seconds in card.grid.items()),
         "size": megabytes(card),
-        "embedded": "yes" if card.embedded else "no",
         "licence": card.licence,
         **{name: str(figure) for name, figure in card.figures.items()},
         "card": str(card.card),

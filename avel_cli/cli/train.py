@@ -10,6 +10,7 @@ import click
 
 from avel_cli.cli import options
 from avel_cli.cli.console import Console
+from avel_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from avel_cli.training.starter import StarterRecipe
@@ -72,6 +73,10 @@ def train(
     """
     from avel_cli import recipes
 
+    if seeds > 1 and model != "cace-net":
+        raise UsageError("--seeds is for localizers; an encoder is trained once")
+    if pretrain_data and model != "starter-picture":
+        raise UsageError("--pretrain-data is for starter-picture; nothing else is pretrained")
     name = recipe or MODELS[model]
     if model == "cace-net":
         from avel_cli.training.starter import StarterRecipe

@@ -20,6 +20,7 @@ from avel_cli.datasets import augment, starter
 from avel_cli.datasets.starter import Recording
 from avel_cli.encoders.starter_picture import StarterPicture
 from avel_cli.encoders.starter_sound import StarterSound
+from avel_cli.errors import SetupError
 
 SEGMENTS = 10
 FRAMES = 2  # pictures a second, each its own crop, averaged like the frames of a video
@@ -92,6 +93,10 @@ class Pool:
     def __init__(self, rows: Sequence[Recording], labels: Mapping[str, Label], sample_rate: int, size: int) -> None:
         sounds = [row for row in rows if row.modality == "sound"]
         images = [row for row in rows if row.modality == "image"]
+        for name, label in labels.items():
+            for kind, found, wanted in (("sound", sounds, label.sounds), ("picture", images, label.pictures)):
+                if not any(row.name in wanted for row in found):
+                    raise SetupError(f'no {kind} of label "{name}" in this split of the packs')
         self.waves = starter.load_sounds(sounds, sample_rate)
         self.pictures = starter.load_pictures([row.path for row in images], size)
         self.sample_rate = sample_rate
@@ -100,6 +105,8 @@ class Pool:
         self.sounds = [_indices(sounds, names) for names in named_sounds]
         self.images = [_indices(images, names) for names in named_pictures]
         self.noises = _indices(sounds, {row.name for row in sounds} - set().union(*named_sounds))
+        if not self.noises:
+            raise SetupError("no sound outside the vocabulary in this split of the packs")
         self.scenes = _indices(images, {row.name for row in images} - set().union(*named_pictures))
 
     def sound(self, label: int) -> list[int]:

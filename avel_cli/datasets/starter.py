@@ -6,7 +6,7 @@ Rows keep the pack's own fine classes; which of them make up a label of the voca
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.io import ImageReadMode, decode_image, read_file
 
+from avel_cli import checkpoint
 from avel_cli.errors import SetupError
 from avel_cli.media.decode import read_audio
 from avel_cli.media.probe import probe
@@ -36,7 +37,7 @@ class Recording:
     licence: str
 
 
-def read_manifests(folders: Iterable[Path]) -> list[Recording]:
+def read_manifests(folders: Sequence[Path]) -> list[Recording]:
     """Every row of the `manifest.csv` of each folder, in file order.
 
     Raises:
@@ -52,6 +53,8 @@ def read_manifests(folders: Iterable[Path]) -> list[Recording]:
                 rows += [_recording(folder, row) for row in csv.DictReader(stream)]
             except KeyError as missing:
                 raise SetupError(f"{manifest}: column {missing} is missing; is this a starter pack?") from None
+    if not rows:
+        raise SetupError(f"{', '.join(map(str, folders))}: the manifests list nothing")
     return rows
 
 
@@ -67,9 +70,9 @@ def _recording(folder: Path, row: dict[str, str]) -> Recording:
     )
 
 
-def classes(rows: Iterable[Recording]) -> tuple[str, ...]:
-    """The distinct classes of the rows, sorted."""
-    return tuple(sorted({row.name for row in rows}))
+def manifest_hash(folder: Path) -> str:
+    """Tells one version of a pack from another."""
+    return checkpoint.sha256(folder / "manifest.csv")
 
 
 def load_sounds(rows: Sequence[Recording], sample_rate: int) -> list[Tensor]:
@@ -87,7 +90,10 @@ def load_pictures(paths: Sequence[Path], size: int) -> Tensor:
     """Pictures as uint8 `[N, 3, size, size]` RGB, squeezed to a square whatever their aspect."""
 
     def load(path: Path) -> Tensor:
-        picture: Tensor = decode_image(read_file(str(path)), ImageReadMode.RGB)
+        try:
+            picture: Tensor = decode_image(read_file(str(path)), ImageReadMode.RGB)
+        except RuntimeError as error:
+            raise SetupError(f"{path}: picture of the pack cannot be read: {error}") from None
         if picture.shape[-2:] == (size, size):
             return picture
         small = F.interpolate(picture.unsqueeze(0).float(), (size, size), mode="bilinear", antialias=True)

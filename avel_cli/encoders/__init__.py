@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avel_cli import checkpoint, hub, recipes
+from avel_cli import checkpoint, hub
 from avel_cli.errors import ModelError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def load(name: str, path: Path | None = None) -> Any:
         raise ModelError(f"{path}: holds {header.get('network')}, not the encoder {name}")
     module_name, _, class_name = ENCODERS[name].partition(":")
     module = import_module(module_name)
-    config = recipes.build(getattr(module, f"{class_name}Config"), header["config"])
+    config = checkpoint.config(getattr(module, f"{class_name}Config"), path)
     encoder: nn.Module = getattr(module, class_name)(config)
     checkpoint.load_into(encoder, path)
     return encoder.eval().requires_grad_(False)

@@ -14,6 +14,7 @@ from avel_cli.datasets import augment, starter
 from avel_cli.datasets.composed import ComposedClips, Label
 from avel_cli.encoders.starter_picture import StarterPicture
 from avel_cli.encoders.starter_sound import StarterSound
+from avel_cli.errors import ModelError
 from avel_cli.evaluation.segments import decode_segments, segment_accuracy
 from avel_cli.pipeline import Detector
 from avel_cli.training.starter import StarterRecipe, composed
@@ -50,16 +51,16 @@ def picture_probabilities(picture: StarterPicture, maps: Tensor, labels: Mapping
 
 @torch.inference_mode()
 def sound_top1(sound: StarterSound, data: Sequence[Path], split: str, labels: Mapping[str, Label]) -> Top1:
-    """Top-1 of the sound tagger over whole files: the mean probability of their audible seconds."""
+    """Top-1 of the sound tagger over files: the mean probability of five random audible seconds of each."""
     classes = sound.config.classes
     rows = [r for r in starter.read_manifests(data) if (r.modality, r.split) == ("sound", split) and r.name in classes]
     rate = sound.config.sample_rate
-    logits = []
+    probabilities = []
     for wave in starter.load_sounds(rows, rate):
         rng = torch.Generator().manual_seed(1)
-        logits.append(sound.tag(sound(augment.segments([wave] * 5, rate, rng))).softmax(-1).mean(0))
+        probabilities.append(sound.tag(sound(augment.segments([wave] * 5, rate, rng))).softmax(-1).mean(0))
     groups = [label.sounds for label in labels.values()]
-    return _top1(torch.stack(logits), [row.name for row in rows], classes, groups)
+    return _top1(torch.stack(probabilities), [row.name for row in rows], classes, groups)
 
 
 @torch.inference_mode()
@@ -139,6 +140,8 @@ def evaluate_model(name: str, data: Sequence[Path], cache: Path) -> dict[str, fl
     """
     detector = Detector(name, "cpu")
     header = checkpoint.read_header(detector.card.path)
+    if "recipe" not in header:
+        raise ModelError(f"{detector.card.name} was not trained on composed clips; there is nothing to measure it on")
     recipe = recipes.build(StarterRecipe, header["recipe"])
     val, test = (composed(recipe, data, split, cache) for split in ("val", "test"))
     on_sounds = sound_top1(detector.sound, data, "test", recipe.labels)

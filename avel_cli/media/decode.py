@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avel_cli.errors import MediaError, UsageError
+from avel_cli.errors import InputError, MediaError
 from avel_cli.media.ffmpeg import THREADS, Run, source
 from avel_cli.media.probe import AudioStream, Media, VideoStream
 
@@ -120,14 +120,14 @@ def read_audio(
         An iterator over float32 `[block_seconds * sample_rate]` in -1..1; only the last block may be shorter.
 
     Raises:
-        UsageError: the file has no such track.
+        InputError: the file has no such track.
         MediaError: the file has no sound (at once), or none of it can be decoded (when iterated).
     """
     index = media.default_track if track is None else track
     if index is None:
         raise MediaError(f"{str(media.path)!r} has no audio track")
     if not 0 <= index < len(media.audio):
-        raise UsageError(f"{str(media.path)!r} has no audio track {index}; it has {len(media.audio)}, counted from 0")
+        raise InputError(f"{str(media.path)!r} has no audio track {index}; it has {len(media.audio)}, counted from 0")
     stream = media.audio[index]
     sound = _input(media, stream)[f"a:{index}"]
     # rematrix_maxval: without it, mixing to float samples is not scaled, and two loud channels go beyond 1.

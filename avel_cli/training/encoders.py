@@ -17,7 +17,7 @@ from avel_cli.datasets import augment, starter
 from avel_cli.datasets.starter import BACKGROUND, Recording
 from avel_cli.encoders.starter_picture import StarterPicture, StarterPictureConfig
 from avel_cli.encoders.starter_sound import StarterSound, StarterSoundConfig
-from avel_cli.errors import UsageError
+from avel_cli.errors import SetupError, UsageError
 from avel_cli.training.loop import Schedule, fit
 from avel_cli.training.seeds import seeded
 
@@ -51,7 +51,10 @@ class EncoderRecipe:
 def rows_for(data: Sequence[Path], modality: str, recipe: EncoderRecipe, split: str) -> list[Recording]:
     """The rows of one modality and split whose licence the recipe admits."""
     rows = [r for r in starter.read_manifests(data) if r.modality == modality and r.split == split]
-    return [r for r in rows if not recipe.licences or any(text in r.licence for text in recipe.licences)]
+    rows = [r for r in rows if not recipe.licences or any(text in r.licence for text in recipe.licences)]
+    if not rows:
+        raise SetupError(f"no {modality} of split {split} in these packs has a licence that the recipe admits")
+    return rows
 
 
 class ClassBalanced:
@@ -104,7 +107,10 @@ def train_picture(
         logits = model.tag(model.maps(mixed * 2 - 1))
         return soft_cross_entropy(logits, target, target.roll(1), share, recipe.label_smoothing)
 
-    return _averaged(fit(model, loss_at, recipe.schedule, out, name="starter-picture", resume=resume), StarterPicture)
+    return _averaged(
+        fit(model, loss_at, recipe.schedule, out, name="starter-picture", recipe=asdict(recipe), resume=resume),
+        StarterPicture,
+    )
 
 
 def _public_pictures(recipe: EncoderRecipe, data: Sequence[Path], folder: Path | None) -> list[tuple[Path, str]]:
@@ -135,7 +141,15 @@ def _pretrain(
         logits = head(model.maps(batch * 2 - 1).mean(dim=(1, 2)))
         return F.cross_entropy(logits.float(), targets[index], label_smoothing=recipe.label_smoothing)
 
-    average = fit(both, loss_at, recipe.pretrain, out, name="starter-picture-pretrain", resume=resume)
+    average = fit(
+        both,
+        loss_at,
+        recipe.pretrain,
+        out,
+        name="starter-picture-pretrain",
+        recipe=asdict(recipe.pretrain),
+        resume=resume,
+    )
     model.trunk.load_state_dict(average.get_submodule("0").state_dict())
 
 
@@ -147,7 +161,7 @@ def train_sound(recipe: EncoderRecipe, data: Sequence[Path], out: Path, resume: 
     model = StarterSound(StarterSoundConfig(width=recipe.width, classes=balanced.classes))
     rate = model.config.sample_rate
     waves = starter.load_sounds(rows, rate)
-    noises = [wave for wave, row in zip(waves, rows, strict=True) if row.name == BACKGROUND]
+    noises = [wave for wave, row in zip(waves, rows, strict=True) if row.name == BACKGROUND] or waves
     log.info("%d sounds of %d classes", len(rows), len(balanced.classes))
 
     def pick(pool: list[Tensor], index: Tensor, rng: Generator) -> Tensor:
@@ -177,7 +191,10 @@ def train_sound(recipe: EncoderRecipe, data: Sequence[Path], out: Path, resume: 
         target = balanced.targets[index]
         return soft_cross_entropy(model.tag(embeddings), target, target.roll(1), share, recipe.label_smoothing)
 
-    return _averaged(fit(model, loss_at, recipe.schedule, out, name="starter-sound", resume=resume), StarterSound)
+    return _averaged(
+        fit(model, loss_at, recipe.schedule, out, name="starter-sound", recipe=asdict(recipe), resume=resume),
+        StarterSound,
+    )
 
 
 def _averaged(module: nn.Module, kind: type[M]) -> M:

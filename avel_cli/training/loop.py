@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import json
 import logging
 import math
 import os
@@ -11,9 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from avel_cli.errors import UsageError
 
 log = logging.getLogger("avel")
 
@@ -32,7 +36,7 @@ class Schedule:
     warmup: int = 100
     ema: float = 0.998
     clip: float = 5.0
-    precision: str = "bf16"
+    precision: Literal["fp32", "bf16"] = "bf16"
 
     def rate(self, step: int) -> float:
         """Learning rate at `step`, counted from 0."""
@@ -49,6 +53,7 @@ def fit(
     folder: Path,
     *,
     name: str,
+    recipe: dict[str, Any],
     resume: bool = False,
     every: int = 500,
 ) -> nn.Module:
@@ -56,12 +61,17 @@ def fit(
 
     `loss_at(step)` draws the batch of that step by itself, from a generator seeded with the step, so that a run
     that was killed and resumed sees the same batches as one that was not.
+
+    Raises:
+        UsageError: if there is a checkpoint to resume from, but of another recipe.
     """
     folder.mkdir(parents=True, exist_ok=True)
     average = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(_groups(model, schedule.weight_decay), lr=schedule.lr)
     checkpoint = folder / f"{name}.checkpoint.pt"
-    first = _restore(checkpoint, model, average, optimizer) if resume and checkpoint.is_file() else 0
+    first = _restore(checkpoint, recipe, model, average, optimizer) if resume and checkpoint.is_file() else 0
+    if not first:
+        (folder / f"{name}.csv").unlink(missing_ok=True)
     recent, began = 0.0, time.monotonic()
     for step in range(first, schedule.steps):
         model.train()
@@ -79,7 +89,7 @@ def fit(
             since = (step % every) + 1
             _record(folder / f"{name}.csv", step + 1, recent / since, schedule.rate(step), time.monotonic() - began)
             log.info("%s step %d of %d, loss %.4f", name, step + 1, schedule.steps, recent / since)
-            _save(checkpoint, step + 1, model, average, optimizer)
+            _save(checkpoint, step + 1, recipe, model, average, optimizer)
             recent = 0.0
     return average
 
@@ -101,9 +111,17 @@ def _update(average: nn.Module, model: nn.Module, decay: float) -> None:
             kept.copy_(new)
 
 
-def _save(path: Path, step: int, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _save(
+    path: Path,
+    step: int,
+    recipe: dict[str, Any],
+    model: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> None:
     state = {
         "step": step,
+        "recipe": json.dumps(recipe),
         "model": model.state_dict(),
         "average": average.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -114,8 +132,12 @@ def _save(path: Path, step: int, model: nn.Module, average: nn.Module, optimizer
     os.replace(part, path)
 
 
-def _restore(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def _restore(
+    path: Path, recipe: dict[str, Any], model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> int:
     state = torch.load(path, weights_only=True)
+    if state["recipe"] != json.dumps(recipe):
+        raise UsageError(f"{path}: made by another recipe; leave out --resume, or choose another folder with -o")
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])

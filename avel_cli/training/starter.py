@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avel_cli import checkpoint, encoders, hub
-from avel_cli.datasets.composed import SEGMENTS, ComposedClips, Label, Mixture, compose, split_pool
-from avel_cli.encoders.features import Grid
+from avel_cli import checkpoint, encoders, hub, recipes
+from avel_cli.datasets import starter
+from avel_cli.datasets.composed import ComposedClips, Label, Mixture, compose, split_pool
+from avel_cli.encoders.grid import Grid
 from avel_cli.errors import UsageError
 from avel_cli.localizers.cace_net import CACENet, CACENetConfig, CACENetOutput
 from avel_cli.training.loop import Schedule, fit
@@ -58,9 +60,15 @@ class StarterRecipe:
     mixture: Mixture = field(default_factory=Mixture)
     model: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.config(128, 128)  # a wrong switch should be said before clips are composed
+        if any(count < 1 for count in self.clips.values()):
+            raise ValueError("clips must be at least 1 of each split")
+
     def config(self, audio_dim: int, visual_dim: int) -> CACENetConfig:
         """The network's configuration for these encoders and labels."""
-        return CACENetConfig(audio_dim=audio_dim, visual_dim=visual_dim, num_classes=len(self.labels), **self.model)
+        sizes = {"audio_dim": audio_dim, "visual_dim": visual_dim, "num_classes": len(self.labels)}
+        return recipes.build(CACENetConfig, {**self.model, **sizes}, "model.")
 
 
 def composed(recipe: StarterRecipe, data: Sequence[Path], split: str, cache: Path) -> ComposedClips:
@@ -72,7 +80,9 @@ def composed(recipe: StarterRecipe, data: Sequence[Path], split: str, cache: Pat
     if split not in recipe.clips:
         raise UsageError(f'the recipe composes no clips of split "{split}"; set clips.{split}')
     hashes = [checkpoint.sha256(hub.encoder_file(name)) for name in ENCODERS]
-    facts = [asdict(recipe.mixture), {k: asdict(v) for k, v in recipe.labels.items()}, recipe.clips[split], hashes]
+    hashes += [starter.manifest_hash(folder) for folder in data]
+    labels = {name: asdict(label) for name, label in recipe.labels.items()}
+    facts = [asdict(recipe.mixture), labels, recipe.clips[split], SEEDS[split], hashes]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
     path = cache / f"composed-{split}-{digest}.pt"
     if path.is_file():
@@ -82,7 +92,9 @@ def composed(recipe: StarterRecipe, data: Sequence[Path], split: str, cache: Pat
     log.info("composing %d clips of split %s", recipe.clips[split], split)
     clips = compose(pool, sound, picture, recipe.clips[split], recipe.mixture, SEEDS[split])
     cache.mkdir(parents=True, exist_ok=True)
-    torch.save((clips.audio, clips.visual, clips.targets), path)
+    part = path.with_suffix(".part")
+    torch.save((clips.audio, clips.visual, clips.targets), part)
+    os.replace(part, path)
     return clips
 
 
@@ -100,7 +112,7 @@ def train(recipe: StarterRecipe, clips: ComposedClips, out: Path, *, resume: boo
         return cace_net_loss(_float32(output), clips.targets[index], weight, skip_empty=True).total
 
     name = f"{recipe.name}-{model.config.guide}-seed{recipe.seed}"
-    average = fit(model, loss_at, recipe.schedule, out, name=name, resume=resume)
+    average = fit(model, loss_at, recipe.schedule, out, name=name, recipe=asdict(recipe), resume=resume)
     assert isinstance(average, CACENet)
     return average
 
@@ -121,7 +133,6 @@ def save(model: CACENet, recipe: StarterRecipe, path: Path, figures: dict[str, A
         "config": asdict(model.config),
         "labels": list(recipe.labels),
         "grid": asdict(Grid()),
-        "window": SEGMENTS,
         "encoders": list(ENCODERS),
         "threshold": recipe.threshold,
         "min_score": recipe.min_score,

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from avel_cli import checkpoint, encoders
-from avel_cli.encoders.features import Features, Grid
+from avel_cli.encoders.grid import Grid
 from avel_cli.encoders.starter_picture import StarterPicture, StarterPictureConfig
 from avel_cli.encoders.starter_sound import StarterSound, StarterSoundConfig
 from avel_cli.errors import ModelError
@@ -79,8 +79,3 @@ def test_a_scrap_at_the_end_is_no_segment(duration, count):
 
 def test_grid_seconds_are_the_only_arithmetic():
     assert Grid(start=0.5, stride=0.25, window=1.0).seconds(4) == (1.5, 2.5)
-
-
-def test_features_of_unequal_length_are_refused():
-    with pytest.raises(ValueError, match="3 audio segments but 2"):
-        Features(torch.zeros(3, 4), torch.zeros(2, 1, 1, 4))

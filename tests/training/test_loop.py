@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from avel_cli.errors import UsageError
 from avel_cli.training.loop import Schedule, fit
 from avel_cli.training.seeds import seeded
 
@@ -19,7 +20,7 @@ def _run(folder, steps, *, resume=False, die_at=None):
         return (model(x) - x.sum(1, keepdim=True)).pow(2).mean()
 
     schedule = Schedule(steps=steps, lr=1e-2, warmup=2, precision="fp32")
-    return fit(model, loss_at, schedule, folder, name="m", resume=resume, every=5).state_dict()
+    return fit(model, loss_at, schedule, folder, name="m", recipe={"steps": steps}, resume=resume, every=5).state_dict()
 
 
 def test_a_killed_run_continues_to_the_same_weights_bit_for_bit(tmp_path):
@@ -44,3 +45,9 @@ def test_the_rate_warms_up_and_decays_to_zero():
     assert rates[9] == max(rates) == 1.0
     assert rates[100] == pytest.approx(0.0)
     assert all(a >= b for a, b in itertools.pairwise(rates[9:]))
+
+
+def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path):
+    _run(tmp_path, 10)
+    with pytest.raises(UsageError, match="made by another recipe"):
+        _run(tmp_path, 20, resume=True)

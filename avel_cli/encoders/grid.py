@@ -1,12 +1,9 @@
-"""What encoders hand to localizers: a time grid and the features on it."""
+"""The time grid that features lie on."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -32,27 +29,3 @@ class Grid:
         A remainder under a tenth of a stride is what codecs add at the end, not another segment.
         """
         return max(1, math.ceil((duration - self.start) / self.stride - 0.1))
-
-
-@dataclass(frozen=True)
-class Features:
-    """Features of one file on one grid: `audio` is `[T, D_a]`, `visual` is `[T, H, W, D_v]`, both float32.
-
-    Raises:
-        ValueError: if the two modalities differ in length.
-    """
-
-    audio: Tensor
-    visual: Tensor
-    grid: Grid = Grid()
-
-    def __post_init__(self) -> None:
-        if self.audio.shape[0] != self.visual.shape[0]:
-            raise ValueError(f"{self.audio.shape[0]} audio segments but {self.visual.shape[0]} visual ones")
-
-    def __len__(self) -> int:
-        return int(self.audio.shape[0])
-
-    def to(self, device: torch.device) -> Features:
-        """The same features on another device."""
-        return Features(self.audio.to(device), self.visual.to(device), self.grid)
