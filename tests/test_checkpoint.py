@@ -12,10 +12,9 @@ from avel_cli.errors import ModelError
 def test_weights_come_back_with_their_header(tmp_path):
     module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     path = tmp_path / "m.safetensors"
-    checkpoint.save(
-        path, module.state_dict(), {"kind": "encoder", "network": "n", "config": {}, "labels": ["dog, barking"]}
-    )
-    assert checkpoint.read_header(path) == {"format": checkpoint.FORMAT, "kind": "encoder", "labels": ["dog, barking"]}
+    header = {"kind": "encoder", "network": "n", "config": {}, "labels": ["dog, barking"]}
+    checkpoint.save(path, module.state_dict(), header)
+    assert checkpoint.read_header(path) == {"format": checkpoint.FORMAT, **header}
     other = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     checkpoint.load_into(other, path)
     assert torch.allclose(other[0].weight, module[0].weight, atol=1e-3)
