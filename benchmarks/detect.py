@@ -79,7 +79,6 @@ def measure(path: str, model: str) -> None:
         "wall": wall,
         "cpu": own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime,
         "peak_mb": own.ru_maxrss / 1024,
-        "ffmpeg_mb": children.ru_maxrss / 1024,
         **watch.seconds,
     }
     print(json.dumps(figures))
@@ -96,7 +95,7 @@ def main() -> None:
     if arguments.measure:
         measure(str(arguments.clips[0]), arguments.model)
         return
-    columns = ["seconds", "load", "wall", "cpu", "peak_mb", "ffmpeg_mb", "decode", "encoders", "localizer"]
+    columns = ["seconds", "load", "wall", "cpu", "peak_mb", "decode", "encoders", "localizer"]
     print("file", *columns, "x real time", "ratio to bare decode", sep="\t")
     with tempfile.TemporaryDirectory() as folder:
         files = [*arguments.clips, looped(arguments.clips[-1], arguments.minutes, Path(folder))]
