@@ -24,9 +24,19 @@ LARGEST_HEADER = 16 * 2**20
 KEYS = {
     "encoder": {"network", "config"},
     "localizer": {
-        "name", "network", "config", "labels", "grid", "encoders", "threshold", "min_score", "description", "licence", "figures"
+        "name",
+        "network",
+        "config",
+        "labels",
+        "grid",
+        "encoders",
+        "threshold",
+        "min_score",
+        "description",
+        "licence",
+        "figures",
     },
-}  # fmt: skip
+}
 
 
 def save(path: Path, state: dict[str, Tensor], header: dict[str, Any]) -> None:
