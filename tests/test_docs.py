@@ -1,0 +1,45 @@
+"""Documents tell the truth: commands, options, versions, figures."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+import avel_cli
+from avel_cli import hub
+from avel_cli.cli.main import COMMANDS, avel
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_the_readme_and_all_its_options_have_help(command):
+    assert f"avel {command}" in README
+    found = avel.get_command(None, command)
+    assert all(option.help for option in found.params if isinstance(option, click.Option))
+
+
+def test_the_version_is_the_newest_of_the_changelog():
+    assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)[1] == avel_cli.__version__
+
+
+@pytest.mark.parametrize("page", ["README.md", "weights/cace-net.starter.md", "weights/starter-encoders.md"])
+def test_no_figure_is_left_open_and_no_link_is_broken(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert not re.search(r"@[A-Z_]+@", text)
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    assert all((ROOT / page).parent.joinpath(link).exists() for link in links)
+
+
+@pytest.mark.parametrize("card", hub.models(), ids=lambda card: card.name)
+def test_models_come_with_labels_figures_a_licence_and_a_card(card):
+    assert card.labels
+    assert card.figures
+    assert card.licence in card.card.read_text(encoding="utf-8")
+    assert all(label in README for label in card.labels)
+
+
+def test_both_encoders_fit_into_twelve_megabytes():
+    assert sum(hub.encoder_file(name).stat().st_size for name in ("starter-sound", "starter-picture")) < 12e6
