@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cace_net_reference import OFFICIAL_GUIDES, PARITY, draw, seeded_weight
 from torch import Tensor
 
 from avel_cli.localizers.cace_net import CACENet, CACENetConfig
 from avel_cli.localizers.cace_net_official import from_official
+from tests.localizers.cace_net_reference import OFFICIAL_GUIDES, PARITY, draw, seeded_weight
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from cace_net_reference import OFFICIAL_GUIDES
 
 from avel_cli.errors import ModelError
 from avel_cli.localizers.cace_net import CACENet, CACENetConfig
 from avel_cli.localizers.cace_net_official import from_official, official_views
+from tests.localizers.cace_net_reference import OFFICIAL_GUIDES
 
 PUBLISHED_SIZES = {"co-guide": 9_283_417, "visual-guide": 7_870_295, "none": 7_326_807}
 QUERY = "module.spatial_channel_att.video_query.weight"

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from cace_net_reference import OFFICIAL_GUIDES, relative_error, seeded_weight
 from torch import Tensor
 
 from avel_cli.localizers.cace_net import NOISE_STD, CACENet, CACENetOutput
 from avel_cli.localizers.cace_net_official import official_views
 from avel_cli.training.losses import CACENetLoss, cace_net_loss
+from tests.localizers.cace_net_reference import OFFICIAL_GUIDES, relative_error, seeded_weight
 
 TOLERANCE = 1e-5
 TOLERANCE_AFTER = {torch.float64: 1e-5, torch.float32: 2e-5}

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Maker
 from numpy.typing import NDArray
 
 from avel_cli.errors import MediaError, UsageError
 from avel_cli.media import FrameBatch, probe, read_audio, read_frames
+from tests.conftest import Maker
 
 RATE = 16000
 

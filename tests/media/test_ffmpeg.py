@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Maker
 
 from avel_cli.errors import MediaError, SetupError
 from avel_cli.media import ffmpeg as runner
 from avel_cli.media import ffmpeg_version, find_ffmpeg, probe, read_audio, read_frames
+from tests.conftest import Maker
 
 
 def script(path: Path, *lines: str) -> Path:

@@ -5,10 +5,10 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import Maker
 
 from avel_cli.errors import AvelError, MediaError
 from avel_cli.media import probe, read_audio, read_frames
+from tests.conftest import Maker
 
 NAMES = [
     "two words.mp4",

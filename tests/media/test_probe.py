@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import Maker
 
 from avel_cli.errors import InputError, MediaError
 from avel_cli.media import AudioStream, VideoStream, probe
 from avel_cli.media.probe import _channels
+from tests.conftest import Maker
 
 SECOND = ("-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=1", "-f", "lavfi", "-i", "sine=440:d=1")
 
