@@ -15,13 +15,7 @@ from avel_cli.cli.console import Console
 @click.command("eval", short_help="Measure weights on data with known answers.")
 @click.option("--dataset", type=click.Choice(["starter"]), required=True, help="What to measure on.")
 @click.option("--model", default="auto", show_default=True, help="Weights by name (see avel models), or auto.")
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    multiple=True,
-    required=True,
-    help="Folder of a starter pack; give it for each pack.",
-)
+@options.packs
 @click.option(
     "--cache",
     type=click.Path(path_type=Path),

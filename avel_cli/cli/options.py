@@ -6,6 +6,7 @@ import logging
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -42,6 +43,13 @@ def device(command: Command) -> Command:
     """Adds --device."""
     text = "Where to compute: auto, cpu, cuda, cuda:N or mps."
     return click.option("--device", default="auto", show_default=True, callback=_device, help=text)(command)
+
+
+def packs(command: Command) -> Command:
+    """Adds --data, the folders of the starter packs."""
+    folder = click.Path(exists=True, file_okay=False, path_type=Path)
+    text = "Folder of a starter pack; give it for each pack."
+    return click.option("--data", type=folder, multiple=True, required=True, help=text)(command)
 
 
 def _device(ctx: click.Context, param: click.Parameter, name: str) -> str:

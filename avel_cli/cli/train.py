@@ -21,13 +21,7 @@ MODELS = {"cace-net": "cace-net.starter", "starter-sound": "starter-sound", "sta
 @click.command(short_help="Train weights.")
 @click.option("--dataset", type=click.Choice(["starter"]), required=True, help="What to train on.")
 @click.option("--model", type=click.Choice(list(MODELS)), required=True, help="What to train.")
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    multiple=True,
-    required=True,
-    help="Folder of a starter pack; give it for each pack.",
-)
+@options.packs
 @click.option(
     "--pretrain-data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
