@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from avel_cli.errors import MediaError, UsageError
+from avel_cli.errors import InputError, MediaError
 from avel_cli.media import FrameBatch, probe, read_audio, read_frames
 from tests.conftest import Maker
 
@@ -239,7 +239,7 @@ def test_the_default_track_is_heard_unless_another_is_chosen(ffmpeg: Maker) -> N
 
     assert [pitch(None), pitch(0), pitch(1)] == [2000, 500, 2000]
     for wrong in (2, -1):
-        with pytest.raises(UsageError, match=f"no audio track {wrong}; it has 2"):
+        with pytest.raises(InputError, match=f"no audio track {wrong}; it has 2"):
             read_audio(probe(path), RATE, track=wrong)
 
 
