@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from avel_cli.errors import InputError, MediaError
 from avel_cli.media.ffmpeg import THREADS, Run, source
-from avel_cli.media.probe import AudioStream, Media, VideoStream
+from avel_cli.media.probe import AudioStream, Media, VideoStream, first_packet
 
 TOLERANCE_SECONDS = 0.5
 """How much of a stream may be lacking before it is worth a warning; codec delays stay well below."""
-# FFmpeg starts the clock of these at the first stream that is used, not at the container's start.
+# FFmpeg may start the clock of these at the first stream in use, not at the container's start; versions differ.
 RESTARTED_CLOCKS = {"mpegts", "mpeg", "ogg"}
 
 T = TypeVar("T")
@@ -129,7 +129,8 @@ def read_audio(
     if not 0 <= index < len(media.audio):
         raise InputError(f"{str(media.path)!r} has no audio track {index}; it has {len(media.audio)}, counted from 0")
     stream = media.audio[index]
-    sound = _input(media, stream)[f"a:{index}"]
+    name = f"a:{index}"
+    sound = _input(media, stream, name).filter("asetpts", f"PTS+{_shift(media, stream, name)}/TB")
     # rematrix_maxval: without it, mixing to float samples is not scaled, and two loud channels go beyond 1.
     sound = sound.filter("aresample", sample_rate, **{"async": 1, "first_pts": 0, "rematrix_maxval": 1})
     sound = sound.filter("aformat", sample_fmts="flt", channel_layouts="mono", sample_rates=sample_rate)
@@ -156,10 +157,10 @@ def read_frames(media: Media, fps: float, size: tuple[int, int], *, batch: int =
     if media.video is None:
         raise MediaError(f"{str(media.path)!r} has no video stream")
     height, width = size
-    picture = _input(media, media.video)["V:0"]
+    picture = _input(media, media.video, "V:0")
     # Containers round times to as much as 1 ms: a picture counts as shown from 1.5 ms before its time. Rounding up
     # keeps a picture from being shown before its time; FFmpeg's default shows it up to half an interval early.
-    picture = picture.filter("setpts", "floor(PTS-0.0015/TB+0.5)")
+    picture = picture.filter("setpts", f"floor(PTS+({_shift(media, media.video, 'V:0')}-0.0015)/TB+0.5)")
     picture = picture.filter("fps", Fraction(fps).limit_denominator(100_000), start_time=0, round="up")
     picture = picture.filter("scale", width, height, flags="area+accurate_rnd")
 
@@ -177,7 +178,12 @@ def _samples(block: NDArray[np.uint8], _: int) -> NDArray[np.float32]:
     return np.clip(np.nan_to_num(samples, copy=False), -1, 1, out=samples)
 
 
-def _input(media: Media, stream: AudioStream | VideoStream) -> Any:
-    options: dict[str, float] = {"itsoffset": stream.start} if media.container in RESTARTED_CLOCKS else {}
+def _input(media: Media, stream: AudioStream | VideoStream, name: str) -> Any:
     # FFmpeg 9 with more than one Theora thread gives wrong colours about once in a hundred runs.
-    return source(media.path, threads=1 if stream.codec == "theora" else THREADS, **options)
+    return source(media.path, threads=1 if stream.codec == "theora" else THREADS)[name]
+
+
+def _shift(media: Media, stream: AudioStream | VideoStream, name: str) -> float:
+    """Seconds that FFmpeg brings the stream too early; added by a filter, as 5.1 adds `-itsoffset` twice here."""
+    late = stream.start > 0 and media.container in RESTARTED_CLOCKS
+    return stream.start if late and first_packet(media.path, name) < stream.start / 2 else 0.0

@@ -183,14 +183,26 @@ def _readable_size(path: Path) -> int:
     return facts.st_size
 
 
-def _demux(path: Path) -> tuple[Run, dict[int, _Track]]:
-    """Run the framecrc pass and collect its tracks, keyed by output stream; video comes first, then sound."""
+def first_packet(path: Path, stream: str) -> float:
+    """Time of the first packet in seconds when only `stream` (`V:0`, `a:1`) is used.
+
+    It is the stream's start, but for containers whose clock this FFmpeg lets begin with the streams in use.
+    """
+    _, tracks = _demux(path, (stream,), frames=1)
+    return min((track.extent()[0] for track in tracks.values()), default=0.0)
+
+
+def _demux(path: Path, wanted: tuple[str, ...] = ("V?", "a?", "s?"), **options: int) -> tuple[Run, dict[int, _Track]]:
+    """Run the framecrc pass and collect its tracks, keyed by output stream; video comes first, then sound.
+
+    Subtitles are among them only because the declared length covers them too.
+    """
     import ffmpeg
 
-    streams = source(path)
-    # Subtitles are there only because the declared length covers them too.
-    wanted = [streams["V?"], streams["a?"], streams["s?"]]
-    run = Run(path, ffmpeg.output(*wanted, "pipe:", format="framecrc", codec="copy", copyinkf=None), "level+info")
+    opened = source(path)
+    streams = [opened[name] for name in wanted]
+    output = ffmpeg.output(*streams, "pipe:", format="framecrc", codec="copy", copyinkf=None, **options)
+    run = Run(path, output, "level+info")
     tracks: dict[int, _Track] = {}
     for line in _lines(run):
         if found := re.match(rb"#(\w+) (\d+): *(.*)", line):
