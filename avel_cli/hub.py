@@ -51,15 +51,7 @@ def encoder_file(name: str) -> Path:
     return path
 
 
-def card(path: Path) -> ModelCard:
-    """The card of a localizer weights file.
-
-    Raises:
-        ModelError: if the file is no localizer checkpoint of avel.
-    """
-    header = checkpoint.read_header(path)
-    if header.get("kind") != "localizer":
-        raise ModelError(f"{path}: holds an encoder, not a localizer")
+def _card(path: Path, header: dict[str, Any]) -> ModelCard:
     encoders = tuple(header["encoders"])
     size = path.stat().st_size + sum(encoder_file(name).stat().st_size for name in encoders)
     return ModelCard(
@@ -80,8 +72,8 @@ def card(path: Path) -> ModelCard:
 def models() -> list[ModelCard]:
     """Every localizer whose weights are on this machine, by name."""
     files = sorted(folder().glob("*.safetensors"))
-    kinds = [(path, checkpoint.read_header(path)["kind"]) for path in files]
-    return [card(path) for path, kind in kinds if kind == "localizer"]
+    headers = [(path, checkpoint.read_header(path)) for path in files]
+    return [_card(path, header) for path, header in headers if header["kind"] == "localizer"]
 
 
 def model(name: str) -> ModelCard:
