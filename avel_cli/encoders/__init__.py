@@ -10,12 +10,36 @@ from avel_cli import checkpoint, hub
 from avel_cli.errors import ModelError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from avel_cli.encoders.base import Encoder
 
 ENCODERS = {
     "starter-sound": "avel_cli.encoders.starter_sound:StarterSound",
     "starter-picture": "avel_cli.encoders.starter_picture:StarterPicture",
+    "vggish": "avel_cli.encoders.vggish:VGGish",
+    "vggish-unav": "avel_cli.encoders.vggish:VGGishUnAV",
+    "vgg19": "avel_cli.encoders.vgg19:VGG19",
+    "vgg19-torchvision": "avel_cli.encoders.vgg19:VGG19Torchvision",
+    "resnet50": "avel_cli.encoders.resnet50:ResNet50",
+    "cnn14": "avel_cli.encoders.cnn14:Cnn14",
+    "i3d-rgb": "avel_cli.encoders.i3d:I3DRGB",
+    "i3d-flow": "avel_cli.encoders.i3d:I3DFlow",
+    "one-peace-picture": "avel_cli.encoders.one_peace_picture:OnePeacePicture",
+    "one-peace-sound": "avel_cli.encoders.one_peace_sound:OnePeaceSound",
 }
+
+
+def encoder_class(name: str) -> tuple[type[Encoder], type]:
+    """The class of the encoder `name`, and that of its configuration.
+
+    Raises:
+        ModelError: if the name is unknown.
+    """
+    if name not in ENCODERS:
+        raise ModelError(f'unknown encoder "{name}"; avel has {", ".join(ENCODERS)}')
+    module_name, _, class_name = ENCODERS[name].partition(":")
+    module = import_module(module_name)
+    kind: type[Encoder] = getattr(module, class_name)
+    return kind, getattr(module, f"{class_name}Config")
 
 
 def load(name: str, path: Path | None = None) -> Any:
@@ -24,15 +48,11 @@ def load(name: str, path: Path | None = None) -> Any:
     Raises:
         ModelError: if the name is unknown or the weights are missing, damaged or of another encoder.
     """
-    if name not in ENCODERS:
-        raise ModelError(f'unknown encoder "{name}"; avel has {", ".join(ENCODERS)}')
+    kind, config_kind = encoder_class(name)
     path = path or hub.encoder_file(name)
     header = checkpoint.read_header(path)
     if header.get("kind") != "encoder" or header.get("network") != name:
         raise ModelError(f"{path}: holds {header.get('network')}, not the encoder {name}")
-    module_name, _, class_name = ENCODERS[name].partition(":")
-    module = import_module(module_name)
-    config = checkpoint.config(getattr(module, f"{class_name}Config"), path)
-    encoder: nn.Module = getattr(module, class_name)(config)
+    encoder = kind(checkpoint.config(config_kind, path))
     checkpoint.load_into(encoder, path)
     return encoder.eval().requires_grad_(False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from avel_cli.encoders.base import Encoder
 from avel_cli.encoders.residual import ResidualTrunk
 
 
@@ -21,15 +22,20 @@ class StarterPictureConfig:
     classes: tuple[str, ...] = ()
 
 
-class StarterPicture(nn.Module):
+class StarterPicture(Encoder):
     """Frames to a map of 128 numbers at 6x6 positions. Modelled on AVE's VGG-19 `pool5` features in form only.
 
     Frames are squeezed to `size` x `size` whatever their aspect, as AVE's were (reference: cace-net §7).
     """
 
+    modality = "picture"
+
     def __init__(self, config: StarterPictureConfig) -> None:
         super().__init__()
         self.config = config
+        self.rate = self.window = self.stride = config.frames_per_second
+        self.size = (config.size, config.size)
+        self.shape = (config.size // 16, config.size // 16, config.embedding)
         self.trunk = ResidualTrunk(3, config.width, config.embedding)
         self.head = nn.Linear(config.embedding, len(config.classes))
 
@@ -47,6 +53,15 @@ class StarterPicture(nn.Module):
         """Maps `[N, H/16, W/16, D]` of pixels `[N, 3, H, W]` in -1..1."""
         maps: Tensor = self.trunk(pixels.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
         return maps
+
+    def prepare(self, units: Tensor) -> Tensor:
+        """The map of each frame."""
+        maps: Tensor = self(units)
+        return maps
+
+    def encode(self, windows: Tensor) -> Tensor:
+        """The mean map of each window."""
+        return windows.mean(1)
 
     def tag(self, maps: Tensor) -> Tensor:
         """Class logits `[..., K]` of maps `[..., H, W, D]`: a linear layer on the mean over positions."""

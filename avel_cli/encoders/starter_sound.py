@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
+from avel_cli.encoders.base import Encoder
 from avel_cli.encoders.residual import ResidualTrunk
 
 FLOOR = 1e-8  # power of a mel band that counts as silence: about -80 dB below full scale
@@ -24,16 +25,20 @@ class StarterSoundConfig:
     classes: tuple[str, ...] = ()
 
 
-class StarterSound(nn.Module):
+class StarterSound(Encoder):
     """One second of sound to 128 numbers: 127 learnt ones that ignore the level, and the level itself.
 
     The log-mel picture of each second is shifted to mean zero, so that a quiet recording looks like a loud one;
     what that loses, how loud the second was, is appended as the last number (0 at the floor, 1 at full scale).
     """
 
+    modality = "sound"
+
     def __init__(self, config: StarterSoundConfig) -> None:
         super().__init__()
         self.config = config
+        self.rate = self.window = self.stride = config.sample_rate
+        self.shape = (config.embedding,)
         self.mel = MelSpectrogram(
             config.sample_rate, n_fft=512, win_length=400, hop_length=160, f_min=50, f_max=7800, n_mels=config.mels
         )
@@ -66,6 +71,11 @@ class StarterSound(nn.Module):
         maps = self.trunk(pictures.contiguous(memory_format=torch.channels_last))
         pooled = maps.mean(dim=(2, 3)) + maps.amax(dim=(2, 3))  # mean for textures, maximum for single strokes
         return torch.cat([pooled, levels.to(pooled.dtype)], dim=1)
+
+    def encode(self, windows: Tensor) -> Tensor:
+        """The embedding of each second."""
+        embeddings: Tensor = self(windows)
+        return embeddings
 
     def tag(self, embeddings: Tensor) -> Tensor:
         """Class logits `[..., K]` of embeddings `[..., D]`; the level takes no part."""

@@ -66,7 +66,7 @@ def test_an_unknown_encoder_is_named():
         encoders.load("vgg")
 
 
-@pytest.mark.parametrize("name", encoders.ENCODERS)
+@pytest.mark.parametrize("name", ["starter-sound", "starter-picture"])
 def test_the_weights_that_ship_are_finite_and_small(name):
     encoder = encoders.load(name)
     assert all(tensor.isfinite().all() for tensor in encoder.state_dict().values())

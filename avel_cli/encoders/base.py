@@ -1,0 +1,64 @@
+"""What every encoder is: units of sound or picture in, one feature for each step of a regular grid out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from avel_cli.encoders.grid import Grid
+
+
+class Encoder(nn.Module):
+    """Features of sound or pictures on a regular grid.
+
+    A *unit* is a sample (sound) or a frame (picture). Feature `k` sees the units `[k * stride, k * stride + window)`.
+    Work that concerns one unit alone belongs in `prepare`, which sees each unit once however much windows overlap;
+    everything else belongs in `encode`.
+
+    Attributes:
+        modality: what goes in.
+        rate: units a second.
+        window: units that a feature sees.
+        stride: units from one feature to the next.
+        ahead: units after a unit that `prepare` needs to see as well; 1 for optical flow.
+        shape: of one feature.
+        size: height and width to which FFmpeg brings the frames, averaging; None leaves them as they are.
+        resampler: sound comes at `rate` from FFmpeg, or from the Kaiser filter that published features used.
+    """
+
+    modality: ClassVar[Literal["sound", "picture"]]
+    rate: int
+    window: int
+    stride: int
+    ahead: int = 0
+    shape: tuple[int, ...]
+    size: tuple[int, int] | None = None
+    resampler: Literal["ffmpeg", "kaiser"] = "ffmpeg"
+
+    @property
+    def grid(self) -> Grid:
+        """Where the features lie in time."""
+        return Grid(stride=self.stride / self.rate, window=self.window / self.rate)
+
+    def prepare(self, units: Tensor) -> Tensor:
+        """What `encode` wants of each unit: `[n, ...]` from `[n + ahead, ...]`.
+
+        Args:
+            units: float32 `[n + ahead]` in -1..1 (sound), or RGB uint8 `[n + ahead, H, W, 3]` (pictures).
+        """
+        return units
+
+    def encode(self, windows: Tensor) -> Tensor:
+        """Features `[N, *shape]` of windows `[N, window, ...]` of what `prepare` gave."""
+        raise NotImplementedError
+
+    @staticmethod
+    def from_published(*states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict of this encoder from those of the published files, in the order of the catalogue.
+
+        Names are mapped and what the network never uses is dropped; whether names and shapes then fit is for the
+        caller to check.
+        """
+        raise NotImplementedError
