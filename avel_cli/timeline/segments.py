@@ -1,7 +1,7 @@
 """From window scores to events, for localizers that answer once per segment (AVE's grid). numpy only.
 
 `SegmentScores` averages what overlapping windows say about a segment; `decode` makes events of the averages.
-Dense localizers, whose events may overlap, are decoded elsewhere.
+Dense localizers, whose events may overlap, are decoded in `proposals`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from avel_cli.errors import UsageError
 from avel_cli.timeline.events import Event
+from avel_cli.timeline.filters import select
 
 Scores = NDArray[np.float64]
 
@@ -107,7 +108,7 @@ def decode(
         for start, end in [(max(grid.seconds(first)[0], 0.0), min(grid.seconds(last - 1)[1], duration))]
         if index >= 0 and start < end
     )
-    return _select(events, min_duration, keep, top_k)
+    return select(events, min_duration=min_duration, keep=keep, top_k=top_k)
 
 
 def match_labels(wanted: Iterable[str], labels: Sequence[str]) -> tuple[str, ...]:
@@ -134,13 +135,3 @@ def _runs(values: NDArray[Any]) -> Iterator[tuple[int, int, int]]:
         last = first + sum(1 for _ in group)
         yield value, first, last
         first = last
-
-
-def _select(
-    events: Iterable[Event], min_duration: float, keep: Collection[str], top_k: int | None
-) -> tuple[Event, ...]:
-    """The events that pass the user's filters, in order of time."""
-    rounding = 1e-9  # 3 * 0.1 - 0.1 must not count as shorter than 0.2
-    chosen = [e for e in events if e.duration + rounding >= min_duration and (not keep or e.label in keep)]
-    best = sorted(chosen, key=lambda event: (-event.score, event))[:top_k]
-    return tuple(sorted(best))
