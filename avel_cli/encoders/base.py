@@ -25,6 +25,7 @@ class Encoder(nn.Module):
         ahead: units after a unit that `prepare` needs to see as well; 1 for optical flow.
         shape: of one feature.
         size: height and width to which FFmpeg brings the frames, averaging; None leaves them as they are.
+        together: windows that are encoded at once, for the sake of memory.
         resampler: sound comes at `rate` from FFmpeg, or from the Kaiser filter that published features used.
     """
 
@@ -33,6 +34,7 @@ class Encoder(nn.Module):
     window: int
     stride: int
     ahead: int = 0
+    together: int = 10
     shape: tuple[int, ...]
     size: tuple[int, int] | None = None
     resampler: Literal["ffmpeg", "kaiser"] = "ffmpeg"
@@ -41,6 +43,10 @@ class Encoder(nn.Module):
     def grid(self) -> Grid:
         """Where the features lie in time."""
         return Grid(stride=self.stride / self.rate, window=self.window / self.rate)
+
+    def count(self, duration: float) -> int:
+        """How many features a file of `duration` seconds has, at least one."""
+        return self.grid.count(duration - self.ahead / self.rate)
 
     def prepare(self, units: Tensor) -> Tensor:
         """What `encode` wants of each unit: `[n, ...]` from `[n + ahead, ...]`.

@@ -24,8 +24,11 @@ class Grid:
         return begin, begin + self.window
 
     def count(self, duration: float) -> int:
-        """How many segments a file of `duration` seconds has, at least one; a last part of a segment counts as one.
+        """How many segments a file of `duration` seconds has, at least one.
 
-        A remainder under a tenth of a stride is what codecs add at the end, not another segment.
+        Segments that overlap lie within the file. Of others, a last part counts as one, unless it is under a tenth
+        of a stride, which is what codecs add at the end.
         """
+        if self.window > self.stride:
+            return max(1, math.floor((duration - self.start - self.window) / self.stride + 1e-6) + 1)
         return max(1, math.ceil((duration - self.start) / self.stride - 0.1))

@@ -138,31 +138,38 @@ def read_audio(
     return Reading(Run(media.path, sound.output("pipe:", format="f32le")), media, stream, unit, _samples)
 
 
-def read_frames(media: Media, fps: float, size: tuple[int, int], *, batch: int = 64) -> Reading[FrameBatch]:
+def read_frames(
+    media: Media, fps: float, size: tuple[int, int] | None, *, batch: int = 64, pace: float | None = None
+) -> Reading[FrameBatch]:
     """Decode the video at a fixed rate and size.
 
     Frame `k` is what is on screen at `k / fps` seconds since the container's start, for every `k` with
     `k / fps < end`. Before the first picture of a late video its first picture is shown. The picture is turned
-    upright, stretched to `size` whatever its aspect, and averaged over the pixels it loses.
+    upright.
 
     Args:
         media: the probed file.
         fps: wanted pictures a second.
-        size: height and width in pixels.
+        size: height and width in pixels: the picture is stretched to it whatever its aspect, and averaged over the
+            pixels it loses. None leaves it as it is stored.
         batch: pictures a batch; only the last batch may be shorter.
+        pace: take the times from the numbers of the pictures, as if there were so many a second in the file.
 
     Raises:
         MediaError: the file has no video (at once), or none of it can be decoded (when iterated).
     """
     if media.video is None:
         raise MediaError(f"{str(media.path)!r} has no video stream")
-    height, width = size
+    height, width = size or media.video.upright_size
     picture = _input(media, media.video, "V:0")
     # Containers round times to as much as 1 ms: a picture counts as shown from 1.5 ms before its time. Rounding up
     # keeps a picture from being shown before its time; FFmpeg's default shows it up to half an interval early.
-    picture = picture.filter("setpts", f"floor(PTS+({_shift(media, media.video, 'V:0')}-0.0015)/TB+0.5)")
+    if pace is None:
+        picture = picture.filter("setpts", f"floor(PTS+({_shift(media, media.video, 'V:0')}-0.0015)/TB+0.5)")
+    else:
+        picture = picture.filter("settb", "1/90000").filter("setpts", f"floor((N/{pace}-0.0015)/TB+0.5)")
     picture = picture.filter("fps", Fraction(fps).limit_denominator(100_000), start_time=0, round="up")
-    picture = picture.filter("scale", width, height, flags="area+accurate_rnd")
+    picture = picture.filter("scale", width, height, flags="area+accurate_rnd" if size else "bicubic")
 
     def build(block: NDArray[np.uint8], first: int) -> FrameBatch:
         frames = block.reshape(-1, height, width, 3)

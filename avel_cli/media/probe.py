@@ -32,6 +32,8 @@ class VideoStream:
         width: stored width in pixels, before a rotation tag is applied.
         height: stored height in pixels, before a rotation tag is applied.
         fps: pictures a second on average; None if there is only one.
+        frames: packets with a time, which is how many pictures there are, as far as that can be known undecoded.
+        rotation: degrees by which a tag says the stored picture is turned, 0..359.
         start: time of the first picture, in seconds since the container's start.
         end: when the last picture ends, on the same clock.
     """
@@ -40,8 +42,15 @@ class VideoStream:
     width: int
     height: int
     fps: float | None
+    frames: int
+    rotation: int
     start: float
     end: float
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Height and width of the picture as shown."""
+        return (self.width, self.height) if self.rotation % 180 == 90 else (self.height, self.width)
 
 
 @dataclass(frozen=True)
@@ -156,11 +165,11 @@ class _Track:
         # Packets before zero only prime the decoder; what they decode to is thrown away.
         return max(0.0, float(self.first * tick)), max(0.0, float(end * tick))
 
-    def video(self) -> VideoStream:
+    def video(self, rotation: int) -> VideoStream:
         width, height = map(int, self.facts["dimensions"].split("x"))
         start, end = self.extent()
         fps = self.packets / (end - start) if self.packets > 1 and end > start else None
-        return VideoStream(self.facts["codec_id"], width, height, fps, start, end)
+        return VideoStream(self.facts["codec_id"], width, height, fps, self.packets, rotation, start, end)
 
     def audio(self, default: bool) -> AudioStream:
         channels = _channels(self.facts.get("channel_layout_name", ""))
@@ -225,7 +234,7 @@ def _describe(path: Path, size: int, report: str, tracks: dict[int, _Track]) -> 
     """Put together the demuxed tracks and FFmpeg's report."""
     defaults = _default_streams(report)
     kinds = {index: track.facts.get("media_type") for index, track in sorted(tracks.items())}
-    video = next((tracks[index].video() for index, kind in kinds.items() if kind == "video"), None)
+    video = next((tracks[i].video(_rotation(report, i)) for i, kind in kinds.items() if kind == "video"), None)
     audio = tuple(tracks[index].audio(index in defaults) for index, kind in kinds.items() if kind == "audio")
     duration = max([video.end if video else 0.0, *(stream.end for stream in audio)])
     container = re.search(r"Input #0, (.+?), from '", report)
@@ -254,6 +263,14 @@ def _default_streams(report: str) -> set[int]:
     marked = set(re.findall(r"^\S*\s+Stream #0:(\d+).*\(default\)", banner, re.MULTILINE))
     pairs = re.findall(r"Stream #0:(\d+) -> #0:(\d+)", mapping)
     return {int(output) for stream, output in pairs if stream in marked}
+
+
+def _rotation(report: str, output: int) -> int:
+    """Degrees by which the input stream behind an output stream is turned."""
+    stream = re.search(rf"Stream #0:(\d+) -> #0:{output}\b", report)
+    lines = re.search(rf"Stream #0:{stream[1]}\b.*?(?=Stream #|\Z)", report, re.DOTALL) if stream else None
+    found = re.search(r"display ?matrix: rotation of (-?\d+)", lines[0], re.IGNORECASE) if lines else None
+    return int(found[1]) % 360 if found else 0
 
 
 def _channels(layout: str) -> int:

@@ -15,22 +15,31 @@ from avel_cli.errors import InputError, UsageError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """A UTF-8 stream to a temporary file beside `path`, which takes its place at the end, or vanishes on an error.
+def whole_path(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` for a file that takes its place at the end, or vanishes on an error.
 
     Raises:
         InputError: if the folder or the file cannot be written.
     """
     temporary = path.with_name(f".avel-{uuid4().hex}.part")
     try:
-        # backslashreplace: names that are not UTF-8 still make a valid file, and in JSON a valid escape
-        with temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            yield stream
+        yield temporary
         os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """A UTF-8 stream to a file that appears whole or not at all; see `whole_path`."""
+    # backslashreplace: names that are not UTF-8 still make a valid file, and in JSON a valid escape
+    with (
+        whole_path(path) as temporary,
+        temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="") as stream,
+    ):
+        yield stream
 
 
 def plan_files(
@@ -58,12 +67,18 @@ def plan_files(
     elif existing and not overwrite:
         more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
         raise UsageError(f"{existing[0]} exists{more}. Use --overwrite, --skip-existing, or another folder with -o")
-    _make_folder(folder)
+    make_folder(folder)
     return {path: files for path, files in plan.items() if files}
 
 
 def output_paths(inputs: Sequence[Path], formats: Sequence[str], folder: Path) -> list[list[Path]]:
-    """Where the results of each input go: `folder/<name>.avel.<format>`, one list per input.
+    """Where the results of each input go: `folder/<name>.avel.<format>`, one list per input; see `result_names`."""
+    names = result_names(inputs)
+    return [[folder / f"{name}.avel.{extension}" for extension in dict.fromkeys(formats)] for name in names]
+
+
+def result_names(inputs: Sequence[Path]) -> list[str]:
+    """What the results of each input are called, without extension.
 
     The name is the input's stem, `clip`. Inputs that would share one take their file name, `clip.mp4`, and if that
     is shared too, their folder's name as well, `day1_clip.mp4`; those still alike are numbered, `day1_clip.mp4-2`.
@@ -72,17 +87,20 @@ def output_paths(inputs: Sequence[Path], formats: Sequence[str], folder: Path) -
 
     Args:
         inputs: absolute paths, each once.
-        formats: names of formats, which are also the extensions.
-        folder: the output folder.
     """
     names = [path.stem for path in inputs]
     for longer in ([path.name for path in inputs], [f"{path.parent.name}_{path.name}" for path in inputs]):
         times = Counter(map(str.casefold, names))
         names = [long if times[name.casefold()] > 1 else name for name, long in zip(names, longer, strict=True)]
-    return [[folder / f"{name}.avel.{extension}" for extension in dict.fromkeys(formats)] for name in _numbered(names)]
+    return list(_numbered(names))
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make the output folder if it is missing.
+
+    Raises:
+        UsageError: if it cannot be made or written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,10 +4,11 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from avel_cli.errors import InputError, MediaError
-from avel_cli.media import AudioStream, VideoStream, probe
+from avel_cli.media import AudioStream, VideoStream, probe, read_frames
 from avel_cli.media.probe import _channels
 from tests.conftest import Maker
 
@@ -20,7 +21,7 @@ def test_streams_and_times_of_a_plain_file(flash_and_beep: Maker) -> None:
     assert media.path == path
     assert media.size_bytes == path.stat().st_size
     assert media.container == "mov,mp4,m4a,3gp,3g2,mj2"
-    assert media.video == VideoStream("h264", 64, 64, 20.0, 0.0, 4.0)
+    assert media.video == VideoStream("h264", 64, 64, 20.0, 80, 0, 0.0, 4.0)
     assert len(media.audio) == 1
     assert media.audio[0] == AudioStream("aac", 44100, 1, 0.0, pytest.approx(4, abs=0.03), default=True)
     assert media.duration == pytest.approx(4, abs=0.03)
@@ -226,3 +227,19 @@ def test_giant_pictures_and_endless_files_are_refused(ffmpeg: Maker) -> None:
     source = ["-f", "lavfi", "-i", "sine=d=0.1", "-f", "lavfi", "-itsoffset", "90000", "-i", "color=s=16x16:d=0.1"]
     with pytest.raises(MediaError, match=r"lasts 25 hours; the limit is 24"):
         probe(ffmpeg("endless.mkv", *source))
+
+
+@pytest.mark.parametrize(("degrees", "size"), [(0, (48, 64)), (90, (64, 48)), (180, (48, 64)), (270, (64, 48))])
+def test_a_rotated_picture_is_read_upright_at_its_stored_size(
+    ffmpeg: Maker, degrees: int, size: tuple[int, int]
+) -> None:
+    plain = ffmpeg("plain.mp4", "-f", "lavfi", "-i", "testsrc=d=0.4:s=64x48:r=10")
+    turned = ffmpeg("turned.mp4", "-display_rotation", str(degrees), "-i", str(plain), "-c", "copy")
+    video = probe(turned).video
+    assert video is not None
+    assert (video.rotation, video.frames, video.upright_size) == (degrees, 4, size)
+    (batch,) = read_frames(probe(turned), 10, None)
+    assert batch.frames.shape == (4, *size, 3)
+    (stored,) = read_frames(probe(plain), 10, None)
+    difference = batch.frames.astype(int) - np.rot90(stored.frames, degrees // 90, (1, 2))
+    assert np.abs(difference).mean() < 2
