@@ -246,7 +246,8 @@ def _compared(folder: Path, file: File, annotations: Annotations | None) -> Find
     if annotations is None or finding.state != "ok":
         return finding
     ours = annotations.events.float() if file is ave_files.EVENT_LABELS else annotations.bags
-    different = int((read_array(folder, file) != ours).any(dim=1).sum()) if file.row == ours.shape[1:] else len(ours)
+    theirs = read_array(folder, file)
+    different = int((theirs != ours).any(dim=1).sum()) if theirs.shape == ours.shape else len(ours)
     if different:
         detail = f"{different} rows differ from Annotations.txt, which is what avel goes by"
         return replace(finding, state="wrong", detail=detail, remedy=file.remedy)

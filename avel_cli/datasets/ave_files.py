@@ -23,7 +23,7 @@ from avel_cli.errors import SetupError
 SEGMENTS = 10
 AUDIO = (SEGMENTS, None)  # published: 128, VGGish
 VISUAL = (SEGMENTS, 7, 7, None)  # published: 512, VGG-19
-BAG = (29,)  # categories and background
+BAG = (None,)  # published: 29, 28 categories and background
 
 _REPOSITORY = "github.com/YapengTian/AVE-ECCV18"
 _IN_GIT = f"copy data/{{}} from {_REPOSITORY}"
@@ -159,8 +159,8 @@ def read_array(folder: Path, file: File, rows: int | None = None) -> Tensor:
 class Rows:
     """Rows of one or more arrays, one array after the other, read when asked for and as float32.
 
-    Contiguous arrays, as the published ones are, are mapped into memory; others are read through HDF5. Files are
-    opened on first use in each process, so an instance may be handed to the workers of a loader.
+    Files are opened on first use in each process, so an instance may be handed to the workers of a loader. They are
+    read, not mapped into memory: mapped rows that are not cached yet come page by page, ten times slower.
     """
 
     def __init__(self, parts: Sequence[tuple[Path, str]]) -> None:
@@ -186,21 +186,10 @@ class Rows:
         arrays = self._arrays()
         for place in np.argsort(wanted, kind="stable"):
             part = int(np.searchsorted(self._starts, wanted[place], side="right")) - 1
-            values[place] = arrays[part][wanted[place] - self._starts[part]]
+            values[place] = arrays[part][int(wanted[place] - self._starts[part])]
         return torch.from_numpy(values)
 
     def _arrays(self) -> list[Any]:
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = os.getpid(), [_open(path, key) for path, key in self._parts]
+            self._opened = os.getpid(), [h5py.File(path, "r")[key] for path, key in self._parts]
         return self._opened[1]
-
-
-def _open(path: Path, key: str) -> Any:
-    """The array, mapped into memory if it lies in one piece."""
-    array = h5py.File(path, "r")[key]
-    offset = array.id.get_offset()
-    if offset is None:
-        return array
-    mapped = np.memmap(path, array.dtype, "r", offset, array.shape)
-    array.file.close()
-    return mapped
