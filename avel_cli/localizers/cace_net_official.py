@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from avel_cli.errors import ModelError
 from avel_cli.localizers.cace_net import ENCODER_LAYERS, CACENet, CACENetConfig, Projections
+from avel_cli.localizers.official import fill
 
 # Ours -> the published module, or the modules whose rows a `Projections` stacks. The first prefix that fits counts.
 _OFFICIAL: dict[str, tuple[str, ...]] = {
@@ -92,26 +91,10 @@ def from_official(state_dict: Mapping[str, Tensor], config: CACENetConfig) -> di
     Raises:
         ModelError: if a parameter is missing, unknown or of another shape; the text names them.
     """
-    given = {name.removeprefix("module."): tensor for name, tensor in state_dict.items()}
     with torch.device("meta"):
         model = CACENet(config)
     ours = {name: torch.empty(tensor.shape) for name, tensor in model.state_dict().items()}
-    views = official_views(model, ours)
-    idle = re.compile(_idle_names(config))
-    problems = {
-        "missing": views.keys() - given.keys(),
-        "unexpected": {name for name in given.keys() - views.keys() if not idle.fullmatch(name)},
-        "wrong shape": {
-            f"{name} {tuple(given[name].shape)} for {tuple(view.shape)}"
-            for name, view in views.items()
-            if name in given and given[name].shape != view.shape
-        },
-    }
-    if any(problems.values()):
-        found = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
-        raise ModelError(f"these weights are not of this CACE-Net (guide {config.guide}): {found}")
-    for name, view in views.items():
-        view.copy_(given[name])
+    fill(official_views(model, ours), state_dict, f"CACE-Net (guide {config.guide})", _idle_names(config))
     return ours
 
 
@@ -123,9 +106,3 @@ def _idle_names(config: CACENetConfig) -> str:
     if config.guide in _IDLE_GUIDANCE:
         patterns.append(rf"spatial_channel_att\.({_IDLE_GUIDANCE[config.guide]})\.(weight|bias)")
     return "|".join(patterns)
-
-
-def _some(names: Iterable[str], most: int = 8) -> str:
-    """The first few names in order, and how many there are in all if that is more."""
-    ordered = sorted(names)
-    return ", ".join(ordered[:most]) + (f", … ({len(ordered)} in all)" if len(ordered) > most else "")
