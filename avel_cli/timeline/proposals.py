@@ -77,7 +77,7 @@ class Proposals(NamedTuple):
 class Kept(NamedTuple):
     """What Soft-NMS left: places in its input `[M]`, and their lowered scores `[M]`, highest first."""
 
-    index: Indices
+    places: Indices
     scores: NDArray[np.float32]
 
 
@@ -234,20 +234,20 @@ def merge_windows(windows: Iterable[tuple[int, Proposals]], *, per_window: int =
     """
     parts = []
     for first, found in windows:
-        best = found.take(soft_nms(*found, per_class=per_window).index[:per_window])
+        best = found.take(soft_nms(*found, per_class=per_window).places[:per_window])
         parts.append(best._replace(segments=best.segments.astype(np.float64) + first))
     if not parts:
         return Proposals(np.empty((0, 2)), np.empty(0), np.empty(0, np.int64))
     merged = Proposals(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     kept = soft_nms(merged.segments, merged.scores, _clusters(merged), per_class=len(merged.labels))
-    return merged.take(kept.index)._replace(scores=kept.scores)
+    return merged.take(kept.places)._replace(scores=kept.scores)
 
 
 def _clusters(proposals: Proposals) -> Indices:
     """Proposals of one class that hang together get one number, `[N]`: apart, they cannot lower each other."""
     if not proposals.labels.size:
         return proposals.labels
-    span = np.ptp(proposals.segments) + 1
+    span = float(np.ptp(proposals.segments)) + 1
     begin, end = (proposals.segments + span * proposals.labels[:, None]).T  # classes one after the other
     order = np.argsort(begin, kind="stable")
     apart = begin[order][1:] >= np.maximum.accumulate(end[order])[:-1]

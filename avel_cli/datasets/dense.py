@@ -1,0 +1,119 @@
+"""Untrimmed videos with any number of events, as dense localizers learn from them: samples, batches, training crops.
+
+Positions are in steps of the features' grid, fractions allowed; `timeline.proposals` converts seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+_MULTIPLE = 32  # stride of the coarsest of a dense localizer's six levels
+
+
+class Sample(NamedTuple):
+    """A video, or a training crop of it, with `T` steps and `N` events.
+
+    Attributes:
+        name: of the video.
+        duration: of the whole video in seconds.
+        visual: `[T, D]`, float32.
+        audio: `[T, D]`, float32.
+        segments: begin and end of its events in steps from the first row, `[N, 2]`, float32; slightly negative or
+            beyond the end where an event reaches half a window over.
+        labels: `[N]`, int64.
+    """
+
+    name: str
+    duration: float
+    visual: Tensor
+    audio: Tensor
+    segments: Tensor
+    labels: Tensor
+
+
+class Batch(NamedTuple):
+    """Samples padded with zeros on the right.
+
+    Attributes:
+        names: of the videos.
+        durations: of the whole videos in seconds.
+        visual: `[B, T, D]`.
+        audio: `[B, T, D]`.
+        mask: which steps are real, `[B, T]`, bool.
+        segments: of each sample.
+        labels: of each sample.
+    """
+
+    names: tuple[str, ...]
+    durations: tuple[float, ...]
+    visual: Tensor
+    audio: Tensor
+    mask: Tensor
+    segments: tuple[Tensor, ...]
+    labels: tuple[Tensor, ...]
+
+
+def collate(samples: Sequence[Sample], steps: int) -> Batch:
+    """Pad to `steps`, or if one sample is longer to the next multiple of 32."""
+    longest = max(len(sample.audio) for sample in samples)
+    if longest > steps:
+        steps = math.ceil(longest / _MULTIPLE) * _MULTIPLE
+    visual, audio = (
+        torch.stack([F.pad(part, (0, 0, 0, steps - len(part))) for part in parts])
+        for parts in ([sample.visual for sample in samples], [sample.audio for sample in samples])
+    )
+    lengths = torch.tensor([len(sample.audio) for sample in samples])
+    names, durations, _, _, segments, labels = zip(*samples, strict=True)
+    return Batch(names, durations, visual, audio, torch.arange(steps) < lengths[:, None], segments, labels)
+
+
+class Crop(NamedTuple):
+    """A window `[first, first + steps)` and the events left in it: which ones `[N]`, bool, and where `[kept, 2]`."""
+
+    first: int
+    steps: int
+    kept: Tensor
+    segments: Tensor
+
+
+def crop(
+    length: int,
+    segments: Tensor,
+    *,
+    longest: int,
+    reach: float = 0.0,
+    least: float = 0.9,
+    share: float = 0.5,
+    draws: int = 200,
+    rng: Generator | None = None,
+) -> Crop:
+    """Draw a window of `least` to 1 times the length, and at most `longest` steps, that has an event in it.
+
+    Events with less than `share` of their length inside are dropped, the others cut and counted from the window's
+    begin. After so many `draws` without any event the window may be one without.
+
+    Args:
+        length: steps of the video.
+        segments: begin and end of its events in steps, `[N, 2]`.
+        longest: windows of longer videos have exactly this length.
+        reach: steps beyond both ends that still count as inside.
+        rng: torch's own generator if absent, which a loader seeds anew in each worker and epoch.
+    """
+    steps = longest
+    if length <= longest:
+        steps = int(torch.randint(max(round(least * length), 1), length + 1, (), generator=rng))
+    if steps == length:
+        return Crop(0, length, torch.ones(len(segments), dtype=torch.bool), segments)
+    for _ in range(draws):
+        first = int(torch.randint(length - steps + 1, (), generator=rng))
+        inside = segments.clamp(first - reach, first + steps + reach)
+        kept = inside.diff(dim=1) >= share * segments.diff(dim=1)
+        if kept.any():
+            break
+    return Crop(first, steps, kept[:, 0], inside[kept[:, 0]] - first)
