@@ -6,7 +6,6 @@ Names of tensors are those of the published port to torch; where ports differ, t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,13 +16,13 @@ from torchvision.models.optical_flow import raft_large
 
 from avel_cli.encoders.base import Encoder
 from avel_cli.encoders.frames import centre_crop, resized
+from avel_cli.encoders.names import Rules, renamed
 
 SHORT_SIDE = 256
 CROP = 224
 MOST_FLOW = 20  # pixels; faster motion counts as this fast
 PAIRS = 8  # of frames that RAFT sees at once
 Size3 = tuple[int, int, int]
-Rules = tuple[tuple[str, str], ...]
 
 PIERGIAJ: Rules = (
     (r"^Conv3d_", "conv3d_"),
@@ -33,8 +32,10 @@ PIERGIAJ: Rules = (
     (r"\.b([123])a\.", r".branch_\1.0."),
     (r"\.b([123])b\.", r".branch_\1.1."),
     (r"\.bn\.", ".batch3d."),
+    (r"^", "network."),
 )
 PRINCETON: Rules = (
+    (r"\.norm3\.", None),  # the norm of a shortcut, which is there under another name too
     (r"^module\.", ""),
     (r"^fnet\.", "feature_encoder."),
     (r"^cnet\.", "context_encoder."),
@@ -49,14 +50,8 @@ PRINCETON: Rules = (
     (r"^update_block\.gru\.conv([zrq])(\d)\.", r"update_block.recurrent_block.convgru\2.conv\1."),
     (r"^update_block\.mask\.0\.", "mask_predictor.convrelu.0."),
     (r"^update_block\.mask\.2\.", "mask_predictor.conv."),
+    (r"^", "raft."),
 )
-
-
-def renamed(name: str, rules: Rules) -> str:
-    """`name` after every rule in turn, a pattern and what takes its place."""
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 def padded(x: Tensor, kernel: Size3, stride: Size3) -> Tensor:
@@ -157,6 +152,7 @@ class I3D(Encoder):
 
     modality = "picture"
     rate, window, stride, ahead = 25, 24, 8, 1
+    together = 4  # of which the first layer alone makes 150 MB
     shape = (1024,)
     network: InceptionI3D
 
@@ -195,7 +191,7 @@ class I3DRGB(I3D):
     @staticmethod
     def from_published(*states: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """State dict from that of hassony2's or piergiaj's port."""
-        return {f"network.{renamed(name, PIERGIAJ)}": tensor for name, tensor in states[0].items()}
+        return renamed(states[0], PIERGIAJ)
 
 
 @dataclass(frozen=True)
@@ -250,11 +246,6 @@ class I3DFlow(I3D):
 
     @staticmethod
     def from_published(*states: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """State dict from that of an I3D flow port, as for `I3DRGB`, and that of RAFT: torchvision's or princeton-vl's.
-
-        The latter holds the norm of each shortcut twice.
-        """
+        """State dict from that of I3D on flow, in either port, and that of RAFT, torchvision's or princeton-vl's."""
         flow, raft = states
-        network = I3DRGB.from_published(flow)
-        once = {name: tensor for name, tensor in raft.items() if ".norm3." not in name}
-        return network | {f"raft.{renamed(name, PRINCETON)}": tensor for name, tensor in once.items()}
+        return renamed(flow, PIERGIAJ) | renamed(raft, PRINCETON)
