@@ -10,9 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torchvision.models import ResNet50_Weights, resnet50
+from torchvision.models import resnet50
+from torchvision.transforms.functional import center_crop, normalize
 
 from avel_cli.encoders.frame_maps import FRAMES_PER_SECOND, FrameMaps
+from avel_cli.encoders.frames import resized
+
+SHORT_SIDE, CROP = 232, 224
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet in 0..1: red, green, blue
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,14 @@ class ResNet50(FrameMaps):
         stages = OrderedDict(resnet50().named_children())
         del stages["avgpool"], stages["fc"]
         self.features = nn.Sequential(stages)
-        self.transform = ResNet50_Weights.IMAGENET1K_V2.transforms()
 
     def picture(self, frame: Tensor) -> Tensor:
-        """The short side at 232, its middle 224 x 224, normalised over ImageNet; Pillow agrees within a grey level."""
-        picture: Tensor = self.transform(frame.movedim(-1, 1))
-        return picture
+        """The middle of the frame, normalised over ImageNet: float32 `[1, 3, 224, 224]`."""
+        height, width = frame.shape[1:3]
+        sides = (SHORT_SIDE * side // min(height, width) for side in (height, width))
+        middle = center_crop(resized(frame, *sides, antialias=True), [CROP, CROP])
+        normal: Tensor = normalize(middle.float() / 255, MEAN, STD)
+        return normal
 
     @staticmethod
     def from_published(*states: Mapping[str, Tensor]) -> dict[str, Tensor]:

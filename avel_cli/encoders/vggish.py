@@ -5,6 +5,7 @@ Features are the last layer after its ReLU, as they are: neither projected on pr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -41,16 +42,11 @@ def mel_matrix() -> Tensor:
 
     The triangles are linear in mel. Those of other libraries are linear in hertz, which moves the features.
     """
-    spectrum = mel(torch.linspace(0, RATE / 2, FFT // 2 + 1, dtype=torch.float64)).unsqueeze(1)
-    lowest, highest = mel(torch.tensor([LOWEST, HIGHEST], dtype=torch.float64)).tolist()
+    pitches = torch.log1p(torch.linspace(0, RATE / 2, FFT // 2 + 1, dtype=torch.float64) / 700)  # in 1127 mel
+    lowest, highest = (math.log1p(edge / 700) for edge in (LOWEST, HIGHEST))
     edges = torch.linspace(lowest, highest, MELS + 2, dtype=torch.float64)
-    slopes = (spectrum - edges) / (edges[1] - edges[0])
+    slopes = (pitches.unsqueeze(1) - edges) / (edges[1] - edges[0])
     return torch.minimum(slopes[:, :-2], -slopes[:, 2:]).clamp(min=0)
-
-
-def mel(hertz: Tensor) -> Tensor:
-    """Pitch in mel of frequencies in hertz."""
-    return 1127 * torch.log1p(hertz / 700)
 
 
 class VGGish(Encoder):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
 NETWORK_TOLERANCE = 2e-5  # of the largest value, between float32 implementations of one network
@@ -74,3 +74,10 @@ def deviation(ours: Any, theirs: Any) -> float:
 def relative_deviation(ours: Any, theirs: Any) -> float:
     """Largest difference over the largest magnitude of the reference, which `NETWORK_TOLERANCE` bounds."""
     return deviation(ours, theirs) / float(np.abs(np.asarray(torch.as_tensor(theirs))).max())
+
+
+def misfits(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Names that `state` lacks, has too many or has in another shape: what a loader must refuse."""
+    theirs, ours = ({k: v.shape for k, v in one.items()} for one in (state, module.state_dict()))
+    names = theirs.keys() | ours.keys()
+    return sorted(k for k in names if theirs.get(k) != ours.get(k) and not k.endswith("num_batches_tracked"))
