@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,11 +17,13 @@ from avel_cli import recipes
 from avel_cli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 T = TypeVar("T")
 FORMAT = "avel.weights/1"
 LARGEST_HEADER = 16 * 2**20
+COUNTER = "num_batches_tracked"  # of batch normalisations: of no use after training
 KEYS = {
     "encoder": {"network", "config"},
     "localizer": {
@@ -39,18 +42,35 @@ KEYS = {
 }
 
 
-def save(path: Path, state: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write `state` as float16 (integers stay as they are) with its header; the file appears whole or not at all."""
+def save(path: Path, state: Mapping[str, Tensor], header: Mapping[str, Any], dtype: torch.dtype | None = None) -> None:
+    """Write `state` with its header; the file appears whole or not at all.
+
+    Args:
+        path: where to.
+        state: tensors by name; counters of batches are left out.
+        header: what `read_header` is to return.
+        dtype: of all floating-point tensors, float16 if None; integers stay as they are.
+
+    Raises:
+        ModelError: if it cannot be written.
+    """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    small = {k: v.half() if v.dtype == torch.float32 else v for k, v in state.items()}
-    small = {k: v.contiguous() for k, v in small.items() if not k.endswith("num_batches_tracked")}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    save_file(small, part, metadata={"avel": json.dumps({"format": FORMAT, **header}, ensure_ascii=False)})
-    part.chmod(0o644)  # safetensors lets nobody else read its files, and weights are for everybody
-    os.replace(part, path)
+    dtype = dtype or torch.float16
+    cast = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items() if not k.endswith(COUNTER)}
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    metadata = {"avel": json.dumps({"format": FORMAT, **header}, ensure_ascii=False)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous() for k, v in cast.items()}, part, metadata=metadata)
+        part.chmod(0o644)  # safetensors lets nobody else read its files, and weights are for everybody
+        os.replace(part, path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: cannot be written: {error}") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -103,12 +123,31 @@ def load_into(module: nn.Module, path: Path) -> None:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: damaged weights file: {error}") from None
-    wanted = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
-    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    shapes = [k for k in wanted.keys() & state.keys() if wanted[k].shape != state[k].shape]
-    if missing or extra or shapes:
-        raise ModelError(f"{path}: weights do not fit: missing {missing}, unexpected {extra}, other shape {shapes}")
-    module.load_state_dict({k: v.to(wanted[k].dtype) for k, v in state.items()}, strict=False)
+    check_fit(module, state, str(path))
+    module.load_state_dict(state, strict=False)
+
+
+def check_fit(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Compares names and shapes of `state` with those of `module`, which may be on the meta device.
+
+    Raises:
+        ModelError: if they differ; the text begins with `what` and lists them.
+    """
+    wanted = {k: v.shape for k, v in module.state_dict().items() if not k.endswith(COUNTER)}
+    given = {k: v.shape for k, v in state.items() if not k.endswith(COUNTER)}
+    problems = {
+        "missing": sorted(wanted.keys() - given.keys()),
+        "unexpected": sorted(given.keys() - wanted.keys()),
+        "other shape": sorted(k for k in wanted.keys() & given.keys() if wanted[k] != given[k]),
+    }
+    if any(problems.values()):
+        found = ", ".join(f"{problem} {_some(names)}" for problem, names in problems.items())
+        raise ModelError(f"{what}: weights do not fit: {found}")
+
+
+def _some(names: list[str], most: int = 8) -> str:
+    """The first few, and how many there are in all if that is more."""
+    return f"{names[:most]}" + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def sha256(path: Path) -> str:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avel_cli import checkpoint
+from avel_cli import catalogue as catalogues
+from avel_cli import checkpoint, downloads
+from avel_cli.catalogue import Asset, Catalogue, size_text
 from avel_cli.errors import ModelError
 
 DEFAULT = "cace-net.starter"
+STRONGEST = "cace-net.ave"
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Facts about one set of localizer weights, read from the header of its file.
+    """Facts about one set of localizer weights, from the header of its file or from the catalogue.
 
-    `size_bytes` counts the encoders it needs too; `card` is the Markdown page that goes with it.
+    Attributes:
+        size_bytes: of the weights and of the encoders they need, on this machine or still to be fetched.
+        path: of the weights, which are there unless they are `missing`.
+        card: the Markdown page that goes with them.
+        assets: the published files that the weights and their encoders are made of; none of what ships with avel.
+        missing: those of them that are still to be fetched.
     """
 
     name: str
@@ -31,6 +42,8 @@ class ModelCard:
     figures: dict[str, Any]
     path: Path
     card: Path
+    assets: tuple[Asset, ...] = ()
+    missing: tuple[Asset, ...] = ()
 
 
 def folder() -> Path:
@@ -39,19 +52,77 @@ def folder() -> Path:
     return installed if installed.is_dir() else Path(__file__).parent.parent / "weights"
 
 
+def cache() -> Path:
+    """Where published weights lie once they are fetched: `$AVEL_CACHE`, or the user's folder for caches."""
+    if chosen := os.environ.get("AVEL_CACHE"):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("avel", appauthor=False))
+
+
+@functools.cache
+def catalogue() -> Catalogue:
+    """Everything published that avel can fetch."""
+    return catalogues.read(folder() / "catalogue.toml")
+
+
+def weights_name(encoder: str) -> str:
+    """The encoder whose weights an encoder has: another one for `vggish-unav`, mostly itself."""
+    entry = catalogue().encoders.get(encoder)
+    return entry.weights if entry and entry.weights else encoder
+
+
+def weights_file(name: str) -> Path:
+    """Where the weights of a localizer or encoder lie, or will lie once they are fetched."""
+    shipped = folder() / f"{weights_name(name)}.safetensors"
+    return shipped if shipped.is_file() else cache() / "weights" / shipped.name
+
+
 def encoder_file(name: str) -> Path:
     """The weights of an encoder.
 
     Raises:
         ModelError: if they are not at hand.
     """
-    path = folder() / f"{name}.safetensors"
-    if not path.is_file():
-        raise ModelError(f'weights of encoder "{name}" are not at hand: {path} is missing; install avel again')
-    return path
+    path = weights_file(name)
+    if path.is_file():
+        return path
+    assets = catalogue().made_of(name)
+    remedy = f"avel download {name} ({size_text(assets)})" if assets else "install avel again"
+    raise ModelError(f'weights of encoder "{name}" are not at hand: {path} is missing; {remedy}')
 
 
-def _card(path: Path, header: dict[str, Any]) -> ModelCard:
+def missing(names: Iterable[str]) -> tuple[Asset, ...]:
+    """The published files that localizers and encoders still want, each once."""
+    wanted = (name for name in names if not weights_file(name).is_file())
+    return tuple(dict.fromkeys(asset for name in wanted for asset in catalogue().made_of(name)))
+
+
+def fetch(asset: Asset, *, offline: bool = False, listener: downloads.Listener | None = None) -> Path:
+    """The file of an asset as it was published, from this machine or from the first of its sources that has it.
+
+    Args:
+        asset: one of the catalogue.
+        offline: open no connection.
+        listener: is told the bytes that are there and the bytes in all (0 if unknown).
+
+    Raises:
+        ModelError: if no source gives it; the text says why, and how to get it by hand.
+    """
+    reasons = []
+    for source in asset.sources:
+        try:
+            return downloads.fetch(source, cache() / "downloads", offline=offline, listener=listener)
+        except ModelError as error:
+            reasons.append(f"{source.place}: {error}")
+    raise ModelError(
+        f"{asset.name} cannot be fetched; {'; '.join(reasons)}. "
+        f"By hand: get it from {asset.by_hand} and add --weights {asset.name}=FILE"
+    )
+
+
+def _shipped(path: Path, header: dict[str, Any]) -> ModelCard:
     encoders = tuple(header["encoders"])
     size = path.stat().st_size + sum(encoder_file(name).stat().st_size for name in encoders)
     return ModelCard(
@@ -69,23 +140,55 @@ def _card(path: Path, header: dict[str, Any]) -> ModelCard:
     )
 
 
+def _published(name: str) -> ModelCard:
+    entry = catalogue().models[name]
+    parts = (name, *entry.encoders)
+    assets = tuple(asset for part in parts for asset in catalogue().made_of(part))
+    still = missing(parts)
+    there = (weights_file(part).stat().st_size for part in parts if weights_file(part).is_file())
+    return ModelCard(
+        name=name,
+        localizer=entry.localizer,
+        description=entry.description,
+        labels=catalogue().tasks[entry.task].labels,
+        licence=catalogue().assets[entry.asset].licence,
+        size_bytes=sum(there) + sum(asset.size for asset in still),
+        encoders=entry.encoders,
+        grid=catalogue().tasks[entry.task].grid,
+        figures=entry.figures,
+        path=weights_file(name),
+        card=folder() / f"{STRONGEST}.md",
+        assets=assets,
+        missing=still,
+    )
+
+
 def models() -> list[ModelCard]:
-    """Every localizer whose weights are on this machine, by name."""
-    files = sorted(folder().glob("*.safetensors"))
-    headers = [(path, checkpoint.read_header(path)) for path in files]
-    return [_card(path, header) for path, header in headers if header["kind"] == "localizer"]
+    """Every localizer whose weights ship with avel or are published, by name."""
+    headers = [(path, checkpoint.read_header(path)) for path in folder().glob("*.safetensors")]
+    shipped = [_shipped(path, header) for path, header in headers if header["kind"] == "localizer"]
+    return sorted([*shipped, *map(_published, catalogue().models)], key=lambda card: card.name)
 
 
 def model(name: str) -> ModelCard:
-    """The card of the model called `name`; `auto` is the strongest at hand.
+    """The card of the model called `name`; `auto` is the strongest whose weights are all on this machine.
 
     Raises:
         ModelError: if there is no such model; the text names the closest one.
     """
-    wanted = DEFAULT if name == "auto" else name
     known = {found.name: found for found in models()}
-    if wanted not in known:
-        near = difflib.get_close_matches(wanted, known, 1)
+    if name == "auto":
+        name = next((strong for strong in (STRONGEST,) if strong in known and not known[strong].missing), DEFAULT)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
         hint = f'did you mean "{near[0]}"? ' if near else ""
-        raise ModelError(f'unknown model "{wanted}"; {hint}see: avel models')
-    return known[wanted]
+        raise ModelError(f'unknown model "{name}"; {hint}see: avel models')
+    return known[name]
+
+
+def stronger(card: ModelCard) -> str | None:
+    """A line for those who asked for `auto`: which weights are used, and which would be stronger; None if none are."""
+    best = next((found for found in models() if found.name == STRONGEST), card)
+    if not best.missing:
+        return None
+    return f"using {card.name}; stronger: {best.name} (avel download {best.name}, {size_text(best.missing)})"

@@ -19,11 +19,11 @@ PACKAGE = Path(avel_cli.__file__).parent
 # From top to bottom: a part may import what stands below it or beside it, but not in a circle.
 LAYERS = [
     {"cli"},
-    {"pipeline", "training", "evaluation"},
+    {"pipeline", "published", "training", "evaluation"},
     {"datasets"},
     {"localizers", "encoders"},
     {"writers", "timeline"},
-    {"hub", "checkpoint", "recipes"},
+    {"hub", "downloads", "catalogue", "checkpoint", "foreign", "recipes"},
     {"media"},
     {"errors"},
 ]
