@@ -21,6 +21,7 @@ COMMANDS = {
     "detect": "avel_cli.cli.detect:detect",
     "train": "avel_cli.cli.train:train",
     "eval": "avel_cli.cli.eval:evaluate",
+    "data": "avel_cli.cli.data:data",
     "models": "avel_cli.cli.models:models",
     "doctor": "avel_cli.cli.doctor:doctor",
 }
