@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 LOCALIZERS = {
     "cace-net": "avel_cli.localizers.cace_net:CACENet",
+    "ccln": "avel_cli.localizers.ccln:CCLN",
     "unav": "avel_cli.localizers.unav:UnAV",
 }
 
