@@ -21,7 +21,7 @@ from avel_cli.encoders.names import Rules, renamed
 SHORT_SIDE = 256
 CROP = 224
 MOST_FLOW = 20  # pixels; faster motion counts as this fast
-PAIRS = 8  # of frames that RAFT sees at once
+PAIRS = 4  # of frames that RAFT sees at once
 Size3 = tuple[int, int, int]
 
 PIERGIAJ: Rules = (

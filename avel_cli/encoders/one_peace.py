@@ -44,11 +44,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """`[..., L, D]` to the same; `bias` `[heads, L, L]` is added to the scores."""
-        parts = (layer(x) for layer in (self.q_proj, self.k_proj, self.v_proj))
+        sequences = x.flatten(0, -3)  # the fast kernels take one batch axis
+        parts = (layer(sequences) for layer in (self.q_proj, self.k_proj, self.v_proj))
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for part in parts)
         mixed = F.scaled_dot_product_attention(query, key, value, None if bias is None else bias.to(query.dtype))
         projected: Tensor = self.out_proj(self.ln(mixed.transpose(-3, -2).flatten(-2)))
-        return projected
+        return projected.view_as(x)
 
 
 class Gated(nn.Module):

@@ -126,6 +126,8 @@ def test_the_published_sizes_have_the_published_weights():
 def test_the_published_sizes_are_the_defaults():
     with torch.device("meta"):
         sound, picture = OnePeaceSound(OnePeaceSoundConfig()), OnePeacePicture(OnePeacePictureConfig())
+        assert sound.encode(torch.empty(2, 16000)).shape == (2, 1536)
+        assert picture.encode(torch.empty(2, 16, 3, 256, 256)).shape == (2, 1536)
     assert len(sound.layers) == len(picture.layers) == 40
     assert sound.shape == picture.shape == (1536,)
     assert sound.bias_table.weight.shape == (1026, 24)
