@@ -93,18 +93,18 @@ class CCLNOutput(NamedTuple):
         event_logits: `[B, T]`; above 0, the segment holds an event.
         category_logits: `[B, K]`, not normalised.
         clip_logits: `[B, C]`: `category_logits` and, with weak supervision, a last one for "no event at all".
-        features: `[B, T, D]`, what the heads see.
+        enhanced: `[B, T, D]`, what the heads see, for the loss of FEE; None without FEE.
         audio_logits: `[B, C]` of the branch; None where it was not asked for, as all that follows.
         visual_logits: the same of the visual features.
         audio_view: `[B, P]`, projection of the clip by the branch, not normalised; None without WCCL.
         visual_view: the same of the visual features.
-        fused_view: the same of `features`.
+        fused_view: the same of what the heads see.
     """
 
     event_logits: Tensor
     category_logits: Tensor
     clip_logits: Tensor
-    features: Tensor
+    enhanced: Tensor | None
     audio_logits: Tensor | None = None
     visual_logits: Tensor | None = None
     audio_view: Tensor | None = None
@@ -353,7 +353,9 @@ class CCLN(nn.Module):
         features = self.enhance(self.fuse(heard, seen))
         event_logits = self.event_head(features).squeeze(-1)
         clip_logits = self.category_head(features.amax(dim=1))
-        output = CCLNOutput(event_logits, clip_logits[:, : self.config.num_classes], clip_logits, features)
+        category_logits = clip_logits[:, : self.config.num_classes]
+        enhanced = None if self.enhancement is None else features
+        output = CCLNOutput(event_logits, category_logits, clip_logits, enhanced)
         if self.branch is None or not (self.training if branch is None else branch):
             return output
         alone = self.visual(frames.mean(dim=2))  # guided frames would bring audio into the visual branch
