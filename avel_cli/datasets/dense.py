@@ -22,8 +22,8 @@ class Sample(NamedTuple):
     Attributes:
         name: of the video.
         duration: of the whole video in seconds.
-        visual: `[T, D]`, float32.
         audio: `[T, D]`, float32.
+        visual: `[T, D]`, float32.
         segments: begin and end of its events in steps from the first row, `[N, 2]`, float32; slightly negative or
             beyond the end where an event reaches half a window over.
         labels: `[N]`, int64.
@@ -31,8 +31,8 @@ class Sample(NamedTuple):
 
     name: str
     duration: float
-    visual: Tensor
     audio: Tensor
+    visual: Tensor
     segments: Tensor
     labels: Tensor
 
@@ -43,8 +43,8 @@ class Batch(NamedTuple):
     Attributes:
         names: of the videos.
         durations: of the whole videos in seconds.
-        visual: `[B, T, D]`.
         audio: `[B, T, D]`.
+        visual: `[B, T, D]`.
         mask: which steps are real, `[B, T]`, bool.
         segments: of each sample.
         labels: of each sample.
@@ -52,8 +52,8 @@ class Batch(NamedTuple):
 
     names: tuple[str, ...]
     durations: tuple[float, ...]
-    visual: Tensor
     audio: Tensor
+    visual: Tensor
     mask: Tensor
     segments: tuple[Tensor, ...]
     labels: tuple[Tensor, ...]
@@ -64,13 +64,13 @@ def collate(samples: Sequence[Sample], steps: int) -> Batch:
     longest = max(len(sample.audio) for sample in samples)
     if longest > steps:
         steps = math.ceil(longest / _MULTIPLE) * _MULTIPLE
-    visual, audio = (
+    audio, visual = (
         torch.stack([F.pad(part, (0, 0, 0, steps - len(part))) for part in parts])
-        for parts in ([sample.visual for sample in samples], [sample.audio for sample in samples])
+        for parts in ([sample.audio for sample in samples], [sample.visual for sample in samples])
     )
     lengths = torch.tensor([len(sample.audio) for sample in samples])
     names, durations, _, _, segments, labels = zip(*samples, strict=True)
-    return Batch(names, durations, visual, audio, torch.arange(steps) < lengths[:, None], segments, labels)
+    return Batch(names, durations, audio, visual, torch.arange(steps) < lengths[:, None], segments, labels)
 
 
 class Crop(NamedTuple):

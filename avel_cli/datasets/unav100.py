@@ -221,7 +221,7 @@ class Features(Dataset[Sample]):
             window = crop(length, segments, longest=self.features.steps, reach=self.features.reach)
         rows = slice(window.first, window.first + window.steps)
         labels = torch.from_numpy(video.labels)[window.kept]
-        return Sample(video.name, video.duration, _join(visual, rows), _join(audio, rows), window.segments, labels)
+        return Sample(video.name, video.duration, _join(audio, rows), _join(visual, rows), window.segments, labels)
 
 
 def _join(arrays: Sequence[NDArray[np.float32]], rows: slice) -> Tensor:

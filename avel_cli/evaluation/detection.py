@@ -116,7 +116,7 @@ class DetectionResult:
         """Recall and precision `[events]`, 0..1, of a class at the threshold nearest to `tiou`, ready to be drawn.
 
         Raises:
-            ValueError: if no event of that class is annotated.
+            ValueError: if the name is not among `names`.
         """
         precision = self.precisions[self.names.index(name)][np.abs(TIOUS - tiou).argmin()]
         return np.arange(1, len(precision) + 1) / len(precision), precision
@@ -323,8 +323,8 @@ def _curve(right: Flags, wrong: Flags, events: int) -> Floats:
 
 def _mean_of_classes(ap: Floats) -> Floats:
     """Mean over the last axis; 0 without classes."""
-    total: Floats = ap.sum(axis=1)
-    return total / max(ap.shape[1], 1)
+    mean: Floats = ap.sum(axis=1) / max(ap.shape[1], 1)
+    return mean
 
 
 def _name(part: LengthRange) -> str:
