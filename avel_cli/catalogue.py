@@ -36,8 +36,10 @@ class Source:
     @property
     def place(self) -> str:
         """Where it is, for people."""
+        if self.url:
+            return f"{urlsplit(self.url).netloc}/…/{self.file_name}"
         folder = "" if self.kind == "model" else f"{self.kind}s/"
-        return urlsplit(self.url).netloc if self.url else f"huggingface.co/{folder}{self.repo}"
+        return f"huggingface.co/{folder}{self.repo}"
 
     @property
     def file_name(self) -> str:

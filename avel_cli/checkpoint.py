@@ -111,7 +111,7 @@ def config(kind: type[T], path: Path) -> T:
 
 
 def load_into(module: nn.Module, path: Path) -> None:
-    """Fill `module` with the float32 form of the weights in `path`.
+    """Fill `module`, which may be on the meta device, with the float32 form of the weights in `path`.
 
     Raises:
         ModelError: if the file is damaged, or names or shapes differ; the text lists them.
@@ -124,7 +124,9 @@ def load_into(module: nn.Module, path: Path) -> None:
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: damaged weights file: {error}") from None
     check_fit(module, state, str(path))
-    module.load_state_dict(state, strict=False)
+    empty = any(parameter.is_meta for parameter in module.parameters())
+    full = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    module.load_state_dict(full, strict=False, assign=empty)
 
 
 def check_fit(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:

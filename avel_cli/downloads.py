@@ -16,18 +16,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from avel_cli import checkpoint
 from avel_cli.catalogue import Source
 from avel_cli.errors import ModelError
 
+if TYPE_CHECKING:
+    import httpx2
+
 Listener = Callable[[int, int], None]  # (bytes done, bytes in all or 0)
 
 TIMEOUT = 30.0  # seconds without a byte
 WAITS = (1.0, 3.0, 9.0)  # seconds before the second, third and last try
-CHUNK = 2**20
 FOLDERS = "AVEL_CACHE and HF_HOME choose other folders"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -201,9 +202,11 @@ def _transfer(url: str, part: Path, listener: Listener) -> None:
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": tag.read_text(encoding="ascii")}
-    with httpx2.stream("GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=True) as response:
-        for step in (*response.history, response):
-            _require_https(str(step.url))
+    hooks = {"request": [_require_https]}  # of redirections too
+    with (
+        httpx2.Client(timeout=TIMEOUT, follow_redirects=True, event_hooks=hooks) as client,
+        client.stream("GET", url, headers=headers) as response,
+    ):
         _require_success(response.status_code, part)
         resumed = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         length = int(response.headers.get("Content-Length", 0))
@@ -212,7 +215,7 @@ def _transfer(url: str, part: Path, listener: Listener) -> None:
             if not resumed:
                 _remember(tag, response.headers.get("ETag", ""))
             total = length and file.tell() + length
-            for chunk in response.iter_bytes(CHUNK):
+            for chunk in response.iter_bytes():
                 file.write(chunk)
                 listener(file.tell(), total)
     tag.unlink(missing_ok=True)
@@ -225,10 +228,9 @@ def _remember(tag: Path, etag: str) -> None:
         tag.write_text(etag, encoding="ascii")
 
 
-def _require_https(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
-        raise ModelError(f"{url} is no HTTPS address")
+def _require_https(request: httpx2.Request) -> None:
+    if request.url.scheme != "https" and request.url.host not in LOOPBACK:
+        raise ModelError(f"{request.url} is no HTTPS address")
 
 
 def _require_success(status: int, part: Path) -> None:

@@ -178,12 +178,33 @@ def model(name: str) -> ModelCard:
     """
     known = {found.name: found for found in models()}
     if name == "auto":
-        name = next((strong for strong in (STRONGEST,) if strong in known and not known[strong].missing), DEFAULT)
+        name = STRONGEST if STRONGEST in known and not known[STRONGEST].missing else DEFAULT
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f'did you mean "{near[0]}"? ' if near else ""
-        raise ModelError(f'unknown model "{name}"; {hint}see: avel models')
+        raise _unknown("model", name, known)
     return known[name]
+
+
+def with_encoders(names: Iterable[str]) -> list[str]:
+    """Models and encoders, each model followed by the encoders it needs; everything once.
+
+    Raises:
+        ModelError: if there is neither a model nor an encoder of that name; the text names the closest one.
+    """
+    known = {found.name: found.encoders for found in models()}
+    known |= dict.fromkeys((encoder for encoders in known.values() for encoder in encoders), ())
+    known |= dict.fromkeys(catalogue().encoders, ())
+    wanted: dict[str, None] = {}
+    for name in names:
+        if name not in known:
+            raise _unknown("model or encoder", name, known)
+        wanted |= dict.fromkeys((name, *known[name]))
+    return list(wanted)
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> ModelError:
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f'did you mean "{near[0]}"? ' if near else ""
+    return ModelError(f'unknown {kind} "{name}"; {hint}see: avel models')
 
 
 def stronger(card: ModelCard) -> str | None:

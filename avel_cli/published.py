@@ -19,7 +19,7 @@ from torch import Tensor
 from avel_cli import checkpoint, foreign, hub, recipes
 from avel_cli.catalogue import Asset
 from avel_cli.downloads import Listener
-from avel_cli.encoders import ENCODERS, encoder_class
+from avel_cli.encoders import encoder_class
 from avel_cli.errors import ModelError, UsageError
 from avel_cli.localizers import localizer_class
 from avel_cli.localizers.cace_net_official import from_official
@@ -60,7 +60,7 @@ def prepare(
         ModelError: if a name is unknown, or weights cannot be fetched, read or converted.
         UsageError: if a file has the name of nothing that is needed here.
     """
-    wanted = _with_encoders(names)
+    wanted = hub.with_encoders(names)
     own = _by_asset(files or {}, wanted)
 
     def fetch(asset: Asset) -> Path:
@@ -75,17 +75,6 @@ def prepare(
 
 def _announcement(asset: Asset) -> str:
     return f"{asset.name} ({asset.size_text}, licence: {asset.licence}, from {asset.sources[0].place})"
-
-
-def _with_encoders(names: Sequence[str]) -> list[str]:
-    wanted: list[str] = []
-    for name in names:
-        if name in ENCODERS:
-            wanted.append(name)
-        else:
-            card = hub.model(name)
-            wanted += [card.name, *card.encoders]
-    return list(dict.fromkeys(wanted))
 
 
 def _by_asset(files: Mapping[str, Path], wanted: Sequence[str]) -> dict[str, Path]:
