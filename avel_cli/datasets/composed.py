@@ -122,23 +122,29 @@ def _indices(rows: Sequence[Recording], names: set[str]) -> list[int]:
     return [index for index, row in enumerate(rows) if row.name in names]
 
 
-def _choose(pool: Sequence[int], rng: Generator) -> int:
+def choose(pool: Sequence[int], rng: Generator) -> int:
+    """Any one of the pool."""
     return pool[int(torch.randint(len(pool), (1,), generator=rng))]
 
 
 def sound_track(plan: Plan, pool: Pool, rng: Generator) -> Tensor:
     """Waves `[10, sample_rate]`, one row a second: noise throughout, the label's sound over it while it is heard."""
     rate = pool.sample_rate
-    noise = augment.segments([pool.waves[_choose(pool.sound(-1), rng)]] * SEGMENTS, rate, rng, audible_db=40)
+    noise = augment.segments([pool.waves[choose(pool.sound(-1), rng)]] * SEGMENTS, rate, rng, audible_db=40)
     noise = augment.level(noise, torch.full((SEGMENTS,), -30.0)) * (torch.rand(1, generator=rng) < 0.85)
     begin, end = plan.heard
-    index = _choose(pool.sound(plan.sound), rng)
+    index = choose(pool.sound(plan.sound), rng)
     voice = torch.zeros(SEGMENTS, rate)
     voice[begin:end] = augment.segments([pool.waves[index]] * (end - begin), rate, rng)
     voice = augment.level(voice, torch.full((SEGMENTS,), -30.0) + torch.randn(SEGMENTS, generator=rng) * 2)
     voice[begin, : int(torch.randint(0, rate // 2, (1,), generator=rng))] = 0  # onsets do not keep to the grid
     snr = torch.rand(1, generator=rng) * 30 - 2
-    track = augment.room_and_microphone(voice + noise * 10 ** (-snr / 20), rate, rng, together=True)
+    return recorded(voice + noise * 10 ** (-snr / 20), rate, rng)
+
+
+def recorded(waves: Tensor, sample_rate: int, rng: Generator) -> Tensor:
+    """Waves `[N, samples]` that follow each other as one microphone hears them in one room, at any level."""
+    track = augment.room_and_microphone(waves, sample_rate, rng, together=True)
     gain = torch.rand(1, generator=rng) * 40 - 55
     return (track / track.pow(2).mean().sqrt().clamp(min=1e-5) * 10 ** (gain / 20)).clamp(-1, 1)
 
@@ -150,24 +156,31 @@ def picture_track(plan: Plan, pool: Pool, size: int, rng: Generator) -> Tensor:
     shots = []
     for first, last in itertools.pairwise(cuts):
         shown = plan.picture if begin <= first < end else -1
-        picture = pool.pictures[_choose(pool.picture(shown), rng)]
-        scene = pool.pictures[_choose(pool.picture(-1), rng)]
-        shots.append(_shot(picture, scene, (last - first) * FRAMES, size, rng))
+        picture = pool.pictures[choose(pool.picture(shown), rng)]
+        scene = pool.pictures[choose(pool.picture(-1), rng)]
+        shots.append(shot(still(picture, scene, size * 5 // 4, rng), (last - first) * FRAMES, size, rng))
     return torch.cat(shots)
 
 
-def _shot(picture: Tensor, scene: Tensor, frames: int, size: int, rng: Generator) -> Tensor:
-    """One picture seen for a while by a camera that moves a little; one colour and one compression for all of it."""
-    wide = augment.crop(picture.unsqueeze(0), size * 5 // 4, rng, (0.5, 1.0))
+def still(picture: Tensor, scene: Tensor, size: int, rng: Generator) -> Tensor:
+    """What is in front of the camera, float `[1, 3, size, size]`: a picture, now and then within a scene."""
+    wide = augment.crop(picture.unsqueeze(0), size, rng, (0.5, 1.0))
     if torch.rand(1, generator=rng) < 0.4:
-        wide = augment.on_scene(wide, augment.crop(scene.unsqueeze(0), size * 5 // 4, rng), rng)
-    wide = augment.colour(wide, rng)
+        wide = augment.on_scene(wide, augment.crop(scene.unsqueeze(0), size, rng), rng)
+    return augment.colour(wide, rng)
+
+
+def shot(wide: Tensor, frames: int, size: int, rng: Generator) -> Tensor:
+    """`[frames, 3, size, size]` of a still `[1, 3, H, W]`, larger than `size`, by a camera that moves a little.
+
+    One compression for all of it.
+    """
     slack = wide.shape[-1] - size
     path = torch.rand(2, 2, generator=rng) * slack
     steps = torch.linspace(0, 1, frames).unsqueeze(1)
     corners = (path[0] * (1 - steps) + path[1] * steps).long().tolist()
-    shot = torch.stack([wide[0, :, y : y + size, x : x + size] for y, x in corners])
-    return augment.degrade(shot, rng, together=True)
+    frames_seen = torch.stack([wide[0, :, y : y + size, x : x + size] for y, x in corners])
+    return augment.degrade(frames_seen, rng, together=True)
 
 
 class ComposedClips(Dataset[tuple[Tensor, Tensor, Tensor]]):

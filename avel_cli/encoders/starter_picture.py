@@ -67,3 +67,26 @@ class StarterPicture(Encoder):
         """Class logits `[..., K]` of maps `[..., H, W, D]`: a linear layer on the mean over positions."""
         logits: Tensor = self.head(maps.mean(dim=(-3, -2)))
         return logits
+
+
+StarterPictureDenseConfig = StarterPictureConfig
+
+
+class StarterPictureDense(StarterPicture):
+    """The same network every quarter of a second on the second that begins there, without the map of positions.
+
+    Mean and maximum over the positions tell what fills the picture, and what is only somewhere in it.
+    """
+
+    def __init__(self, config: StarterPictureConfig) -> None:
+        super().__init__(config)
+        self.stride = 1
+        self.shape = (2 * config.embedding,)
+
+    def prepare(self, units: Tensor) -> Tensor:
+        """What is seen in each frame."""
+        return self.pooled(self(units))
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        """Mean and maximum over the positions, `[N, 2 D]`, of maps `[N, H, W, D]`."""
+        return torch.cat([maps.mean(dim=(1, 2)), maps.amax(dim=(1, 2))], dim=1)

@@ -81,3 +81,14 @@ class StarterSound(Encoder):
         """Class logits `[..., K]` of embeddings `[..., D]`; the level takes no part."""
         logits: Tensor = self.head(embeddings[..., :-1])
         return logits
+
+
+StarterSoundDenseConfig = StarterSoundConfig
+
+
+class StarterSoundDense(StarterSound):
+    """The same network every quarter of a second on the second that begins there."""
+
+    def __init__(self, config: StarterSoundConfig) -> None:
+        super().__init__(config)
+        self.stride = config.sample_rate // 4

@@ -1,36 +1,17 @@
-import csv
-
 import pytest
 import torch
-from torchvision.io import write_jpeg
 
 from avel_cli.datasets import augment, composed, starter
-from avel_cli.datasets.composed import SEGMENTS, Label, Mixture, Plan
+from avel_cli.datasets.composed import SEGMENTS, Mixture, Plan
 from avel_cli.encoders.starter_picture import StarterPicture, StarterPictureConfig
 from avel_cli.encoders.starter_sound import StarterSound, StarterSoundConfig
 from avel_cli.errors import SetupError
-
-LABELS = {"high": Label(("high",), ("red",)), "low": Label(("low",), ("blue",))}
-COLUMNS = ["path", "modality", "class", "split", "group", "original_id", "licence"]
+from tests.datasets.packs import LABELS, make_pack
 
 
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory):
-    """A pack of two sounds and two colours, and noise and grey as distractors."""
-    from tests.conftest import run_ffmpeg
-
-    folder = tmp_path_factory.mktemp("pack")
-    rows = []
-    for name, source in {"high": "sine=2000", "low": "sine=200", "_background": "anoisesrc=c=pink"}.items():
-        run_ffmpeg(folder / f"{name}.wav", "-f", "lavfi", "-i", f"{source}:d=3:r=16000")
-        rows.append([f"{name}.wav", "sound", name, "train", name, name, "CC0"])
-    for name, colour in {"red": (250, 20, 20), "blue": (20, 20, 250), "_background": (99, 99, 99)}.items():
-        picture = torch.tensor(colour, dtype=torch.uint8).view(3, 1, 1).expand(3, 80, 120).contiguous()
-        write_jpeg(picture, str(folder / f"{name}.jpg"))
-        rows.append([f"{name}.jpg", "image", name, "train", name, name, "CC0"])
-    with (folder / "manifest.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([COLUMNS, *rows])
-    return folder
+    return make_pack(tmp_path_factory.mktemp("pack"), {"train": 1})
 
 
 @pytest.fixture(scope="module")

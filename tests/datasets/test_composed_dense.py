@@ -1,0 +1,146 @@
+import pytest
+import torch
+
+from avel_cli.datasets import augment, composed_dense, starter
+from avel_cli.datasets.composed import Mixture, split_pool
+from avel_cli.datasets.composed_dense import AT_ONCE, DURATIONS, Composition, Plan, Span
+from avel_cli.encoders.starter_picture import StarterPicture, StarterPictureConfig, StarterPictureDense
+from avel_cli.encoders.starter_sound import StarterSound, StarterSoundConfig, StarterSoundDense
+from tests.datasets.packs import LABELS, make_pack
+
+SOUND, PICTURE = StarterSoundConfig(width=4, classes=("a",)), StarterPictureConfig(width=4, classes=("a",))
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    return make_pack(tmp_path_factory.mktemp("pack"), {"val": 4, "test": 1})
+
+
+@pytest.fixture(scope="module")
+def pool(pack):
+    return split_pool([pack], "test", LABELS, 16000, 128)
+
+
+def _rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize(
+    ("heard", "seen", "events"),
+    [
+        ([(0, 2, 8)], [(0, 5, 12)], [(0, 5, 8)]),
+        ([(0, 2, 8)], [(1, 2, 8)], []),
+        ([(0, 0, 4), (0, 3, 9)], [(0, 1, 20)], [(0, 1, 9)]),
+        ([(0, 1, 2), (0, 2.1, 3)], [(0, 0, 9)], [(0, 1, 3)]),
+        ([(0, 1, 2), (0, 3, 4)], [(0, 0, 9)], [(0, 1, 2), (0, 3, 4)]),
+        ([(0, 1, 5), (1, 2, 6)], [(0, 0, 9), (1, 0, 9)], [(0, 1, 5), (1, 2, 6)]),
+        ([(0, 1, 1.3)], [(0, 0, 9)], []),
+        ([(-1, 1, 5)], [], []),
+    ],
+)
+def test_an_event_is_where_one_label_is_seen_and_heard(heard, seen, events):
+    plan = Plan(20.0, tuple(Span(*span) for span in heard), tuple(Span(*span) for span in seen))
+    assert plan.events() == [Span(*event) for event in events]
+
+
+def test_plans_have_all_that_real_videos_have():
+    plans = [composed_dense.plan(_rng(seed), 5, Mixture(0.55, 0.12, 0.12, 0.1)) for seed in range(400)]
+    events = [event for plan in plans for event in plan.events()]
+    lengths = torch.tensor([event.end - event.start for event in events])
+    assert min(plan.duration for plan in plans) >= DURATIONS[0]
+    assert max(plan.duration for plan in plans) <= DURATIONS[1]
+    assert all(0 <= span.start < span.end <= plan.duration for plan in plans for span in plan.heard + plan.seen)
+    assert 2 < len(events) / len(plans) < 6
+    assert (lengths < 1).float().mean() > 0.05
+    assert (lengths > 10).float().mean() > 0.1
+    overlapping = [any(a.overlaps(b) for a in plan.events() for b in plan.events() if a != b) for plan in plans]
+    assert 0.1 < sum(overlapping) / len(plans) < 0.6
+
+
+def test_no_more_is_seen_at_once_than_fits_the_frame():
+    for seed in range(200):
+        seen = composed_dense.plan(_rng(seed), 9, Mixture()).seen
+        assert all(sum(a.start <= b.start < a.end for a in seen) <= AT_ONCE for b in seen)
+
+
+def test_a_label_sounds_only_while_it_is_heard(pool):
+    track = composed_dense.sound_track(Plan(20.0, (Span(0, 6.5, 12),), ()), pool, _rng(3))
+    spectrum = torch.fft.rfft(track.view(20, -1)).abs()
+    share = spectrum[:, 1900:2100].sum(1) / spectrum.sum(1)
+    assert share[7:12].min() > 1.5 * share[[*range(6), *range(13, 20)]].max()
+
+
+def test_labels_show_only_while_they_are_seen_and_share_the_frame(pool):
+    plan = Plan(20.0, (), (Span(0, 4.0, 12.0), Span(1, 9.5, 15.0)))
+    frames, shown = composed_dense.picture_track(plan, pool, 96, _rng(6))
+    track = frames[shown]
+    assert len(track) == 80
+    colour = (track[:, 0] - track[:, 2]).flatten(1)
+    red, blue = (colour > 0.1).float().mean(1), (colour < -0.1).float().mean(1)
+    assert red[16:48].min() > 0.2 > red[:16].max()
+    assert blue[38:60].min() > 0.2 > blue[60:].max()
+    assert red[48:].max() < 0.2 > blue[:38].max()
+
+
+def test_a_sequence_lies_on_the_grid_and_its_name_decides_it(pool):
+    sound, picture = StarterSoundDense(SOUND).eval(), StarterPictureDense(PICTURE).eval()
+    first, again, other = (
+        composed_dense.compose(pool, sound, picture, Mixture(), name) for name in ("train-1", "train-1", "train-2")
+    )
+    assert torch.equal(first.audio, again.audio)
+    assert torch.equal(first.visual, again.visual)
+    assert other.duration != first.duration
+    steps = sound.count(first.duration)
+    assert steps == picture.count(first.duration) == int(4 * first.duration) - 3
+    assert first.audio.shape == (steps, 128)
+    assert first.visual.shape == (steps, 256)
+
+
+def test_sequences_are_composed_once_and_again_for_another_mixture(pack, tmp_path, monkeypatch):
+    counts = {"train": 2, "val": 1, "test": 1}
+    first = composed_dense.composed(Composition(LABELS, counts), [pack], "train", tmp_path)
+    other = composed_dense.composed(Composition(LABELS, counts, Mixture(both=0.2)), [pack], "train", tmp_path)
+    monkeypatch.setattr(composed_dense, "compose", None)
+    again = composed_dense.composed(Composition(LABELS, counts), [pack], "train", tmp_path)
+    assert all(torch.equal(a.audio, b.audio) and torch.equal(a.labels, b.labels) for a, b in zip(first, again))  # noqa: B905
+    assert len(list(tmp_path.iterdir())) == 2
+    assert not all(torch.equal(a.segments, b.segments) for a, b in zip(first, other))  # noqa: B905
+
+
+def test_a_part_without_sequences_is_refused():
+    with pytest.raises(ValueError, match="each of train, val, test"):
+        Composition(LABELS, {"train": 5, "val": 5})
+
+
+def test_every_fourth_group_is_held_out_whatever_it_is_of(pack):
+    rows = [row for row in starter.read_manifests([pack]) if row.split == "val"]
+    aside = composed_dense.held_out(rows)
+    assert len({row.group for row in rows}) == 4 * len(aside)
+    assert {row.name for row in rows if row.group in aside} == {row.name for row in rows}
+
+
+def test_a_sustained_sound_has_no_silence_and_any_length():
+    wave = torch.zeros(80000)
+    wave[32000:48000] = torch.randn(16000, generator=_rng()) * 0.1
+    long = augment.sustained(wave, 400000, 16000, _rng())
+    assert long.shape == (400000,)
+    assert (long.view(-1, 16000).pow(2).mean(1) > 1e-4).all()
+    assert augment.sustained(wave, 7000, 16000, _rng(1))[:800].pow(2).mean() > 1e-4
+
+
+def test_the_dense_encoders_give_on_whole_seconds_what_the_others_give():
+    torch.manual_seed(0)
+    wave, frames = torch.randn(48000) * 0.1, torch.randint(0, 256, (12, 96, 96, 3), dtype=torch.uint8)
+    sound, dense_sound = StarterSound(SOUND).eval(), StarterSoundDense(SOUND).eval()
+    dense_sound.load_state_dict(sound.state_dict())
+    picture, dense_picture = StarterPicture(PICTURE).eval(), StarterPictureDense(PICTURE).eval()
+    dense_picture.load_state_dict(picture.state_dict())
+    with torch.inference_mode():
+        heard = dense_sound.encode(wave.unfold(0, dense_sound.window, dense_sound.stride))
+        torch.testing.assert_close(heard[::4], sound.encode(wave.view(3, 16000)))
+        prepared = dense_picture.prepare(frames).unfold(0, dense_picture.window, dense_picture.stride).movedim(-1, 1)
+        maps = picture.encode(picture.prepare(frames).unflatten(0, (3, 4)))
+        seen = dense_picture.encode(prepared)
+    assert seen.shape == (9, *dense_picture.shape)
+    torch.testing.assert_close(seen[::4, :128], maps.mean(dim=(1, 2)))
+    assert (seen[:, 128:] >= seen[:, :128]).all()
