@@ -67,12 +67,12 @@ def read_match_split(folder: Path, split: Split, clips: int) -> Tensor:
     """Which of the clips of AVE are in the split of cross-modal localization, `[n]` int64, in the published order.
 
     Raises:
-        SetupError: if the file is missing or names a clip that does not exist.
+        SetupError: if the file is missing or names a clip twice or one that does not exist.
     """
     file = MATCH_ORDERS[split]
     rows = read_array(folder, file)
-    if not len(rows) or rows.min() < 0 or rows.max() >= clips:
-        raise SetupError(f"{folder / file.name}: names rows beyond the {clips} clips; {file.remedy}")
+    if len(rows.unique()) != len(rows) or not len(rows) or rows.min() < 0 or rows.max() >= clips:
+        raise SetupError(f"{folder / file.name}: not {len(rows)} different rows of {clips} clips; {file.remedy}")
     return rows
 
 
