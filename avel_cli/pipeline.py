@@ -6,21 +6,21 @@ Memory does not grow with the length of a file, but for the scores: some hundred
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avel_cli import checkpoint, encoders, hub, localizers
+from avel_cli import checkpoint, encoders, hub, localizers, published
 from avel_cli.encoders.grid import Grid
+from avel_cli.encoders.stream import FeatureStream, Precision
 from avel_cli.errors import MediaError, SetupError
-from avel_cli.media.decode import FrameBatch, read_audio, read_frames
 from avel_cli.media.probe import Media, probe
 from avel_cli.timeline.events import Timeline
 from avel_cli.timeline.segments import SegmentScores, decode, match_labels
@@ -29,8 +29,6 @@ log = logging.getLogger("avel")
 
 WINDOW = 10  # segments that an AVE localizer sees at once
 HOP = 5
-SILENCE = 1e-4  # root mean square of a second, full scale 1: -80 dB, below the noise of any microphone
-COVERED = 0.1  # part of a segment that a stream must fill for something to be seen or heard in it
 
 Progress = Callable[[float, float], None]
 
@@ -56,36 +54,49 @@ class Options:
     strict: bool = False
 
 
-class Chunk(NamedTuple):
-    """Up to ten segments: waves `[n, rate]`, frames uint8 `[n * fps, H, W, 3]`, what of them is there `[n]`."""
-
-    waves: Tensor
-    frames: Tensor
-    heard: NDArray[np.bool_]
-    seen: NDArray[np.bool_]
-
-
 class Detector:
     """Weights loaded once, used for any number of files.
 
     Args:
-        model: a name from `avel models`, or `auto`.
+        model: a name from `avel models`, or `auto`, the strongest on this machine. Published weights
+            that are missing are fetched.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: of the encoders' arithmetic; `bf16` and `fp16` are faster on GPUs and differ a little.
+        frames_per_second: for encoders that average over frames, fewer are faster and less faithful; None takes
+            the published rate.
+        offline: never open a connection.
+        weights: files to use in place of what the catalogue names, by model, encoder or asset.
 
     Raises:
-        ModelError: if the model is unknown, or its weights are missing or damaged.
+        ModelError: if the model is unknown, or its weights are missing or damaged, or cannot be fetched.
         SetupError: if the device is not there.
+        UsageError: if the frames of the encoder cannot be fewer.
     """
 
-    def __init__(self, model: str = "auto", device: str = "auto") -> None:
-        self.device = choose_device(device)
+    def __init__(
+        self,
+        model: str = "auto",
+        device: str = "auto",
+        *,
+        precision: Precision = "fp32",
+        frames_per_second: int | None = None,
+        offline: bool = False,
+        weights: Mapping[str, Path] | None = None,
+    ) -> None:
+        self.device, self.precision = choose_device(device), precision
         self.card = hub.model(model)
-        header = checkpoint.read_header(self.card.path)
+        names = (self.card.name, *self.card.encoders)
+        self.files = published.prepare(names, offline=offline, files=weights or {}, say=log.warning)
+        path, *paths = (self.files[name] for name in names)
+        header = checkpoint.read_header(path)
         kind = localizers.localizer_class(self.card.localizer)
-        self.localizer = kind(checkpoint.config(getattr(kind, "Config"), self.card.path))  # noqa: B009
-        checkpoint.load_into(self.localizer, self.card.path)
+        self.localizer = kind(checkpoint.config(getattr(kind, "Config"), path))  # noqa: B009
+        checkpoint.load_into(self.localizer, path)
         self.localizer.eval().requires_grad_(False).to(self.device)
-        self.sound, self.picture = (encoders.load(name).to(self.device) for name in self.card.encoders)
+        self.sound, self.picture = (
+            encoders.load(name, path, frames_per_second).to(self.device)
+            for name, path in zip(self.card.encoders, paths, strict=True)
+        )
         self.grid = Grid(**self.card.grid)
         self.threshold, self.min_score = float(header["threshold"]), float(header["min_score"])
 
@@ -146,8 +157,7 @@ class Detector:
 
     def provenance(self) -> dict[str, Any]:
         """Names and hashes of the weights in use."""
-        files = {self.card.name: self.card.path, **{n: hub.encoder_file(n) for n in self.card.encoders}}
-        hashes = {name: checkpoint.sha256(path) for name, path in files.items()}
+        hashes = {name: checkpoint.sha256(path) for name, path in self.files.items()}
         return {"name": self.card.name, "localizer": self.card.localizer, "sha256": hashes}
 
     @torch.inference_mode()
@@ -155,25 +165,21 @@ class Detector:
         self, media: Media, options: Options, scores: SegmentScores, progress: Progress | None
     ) -> tuple[bool, tuple[str, ...]]:
         """Fill in the scores of every window; tells whether anything was audible, and what the decoders warn of."""
-        config = self.picture.config
-        rate, fps, size = self.sound.config.sample_rate, config.frames_per_second, config.size
-        audio = read_audio(media, rate, track=options.audio_track, block_seconds=WINDOW)
-        video = read_frames(media, fps, (size, size), batch=WINDOW * fps)
+        count = self.grid.count(media.duration)
+        settings: dict[str, Any] = {"together": WINDOW, "precision": self.precision}
         windows = Windows(self.localizer, scores)
-        start = media.video.start if media.video else 0.0
         audible = False
-        try:
-            for chunk in chunks(audio, video, self.grid.count(media.duration), start, rate, fps, size):
-                maps = self.picture(chunk.frames.to(self.device)).unflatten(0, (len(chunk.waves), -1)).mean(1)
-                windows.add(self.sound(chunk.waves.to(self.device)), maps, chunk.heard & chunk.seen)
-                audible |= bool(chunk.heard.any())
+        with (
+            closing(FeatureStream(media, self.sound, count, track=options.audio_track, **settings)) as sound,
+            closing(FeatureStream(media, self.picture, count, **settings)) as picture,
+        ):
+            for heard, seen in zip(sound, picture, strict=True):
+                windows.add(heard.values, seen.values, heard.present & seen.present)
+                audible |= bool(heard.present.any())
                 if progress:
                     progress(min(windows.segments * self.grid.stride, media.duration), media.duration)
             windows.finish()
-        finally:
-            audio.close()
-            video.close()
-        return audible, audio.warnings + video.warnings
+        return audible, sound.warnings + picture.warnings
 
 
 class Windows:
@@ -212,41 +218,6 @@ class Windows:
         classes = output.category_logits[0].softmax(-1).cpu().numpy()
         self.scores.add(self.segments - len(self._present), events * np.array(self._present), classes)
         self._next = self.segments + HOP
-
-
-def chunks(
-    audio: Iterator[NDArray[np.float32]],
-    video: Iterator[FrameBatch],
-    count: int,
-    video_start: float,
-    rate: int,
-    fps: int,
-    size: int,
-) -> Iterator[Chunk]:
-    """Both streams in step, ten segments at a time, each filled up with silence or black where it ends early.
-
-    A silent segment is not heard; what a late video shows before `video_start` seconds is not seen.
-    """
-    for first in range(0, count, WINDOW):
-        number = min(WINDOW, count - first)
-        samples, pictures = next(audio, None), next(video, None)
-        waves, heard = _fill(samples, (number, rate), np.float32)
-        frames, seen = _fill(None if pictures is None else pictures.frames, (number, fps, size, size, 3), np.uint8)
-        heard &= (waves.pow(2).mean(1).sqrt() > SILENCE).numpy()
-        seen &= np.arange(first, first + number) + 1 - video_start > COVERED
-        yield Chunk(waves, frames.flatten(0, 1), heard, seen)
-    for stream in (audio, video):  # only when nothing is left the decoders have said all
-        deque(stream, maxlen=0)
-
-
-def _fill(values: NDArray[Any] | None, shape: tuple[int, ...], kind: type) -> tuple[Tensor, NDArray[np.bool_]]:
-    """The values in segments of `shape`, zeros after their end, and which segments they cover at least a tenth of."""
-    flat: NDArray[Any] = np.zeros((shape[0] * shape[1], *shape[2:]), kind)
-    length = 0 if values is None else min(len(values), len(flat))
-    if values is not None:
-        flat[:length] = values[:length]
-    covered = np.clip(length / shape[1] - np.arange(shape[0]), 0, 1) > COVERED
-    return torch.from_numpy(flat.reshape(shape)), covered
 
 
 def missing_stream(media: Media) -> str | None:

@@ -7,7 +7,7 @@ import torch
 
 from avel_cli import Detector, Options, detect
 from avel_cli.errors import InputError, MediaError, SetupError, UsageError
-from avel_cli.pipeline import HOP, WINDOW, Windows, choose_device, chunks
+from avel_cli.pipeline import HOP, WINDOW, Windows, choose_device
 from avel_cli.timeline.segments import SegmentScores
 from avel_cli.writers import WRITERS
 
@@ -52,35 +52,6 @@ def test_every_segment_is_seen_and_the_last_window_ends_with_the_file(total, pie
 
 def test_windows_do_not_depend_on_how_the_segments_arrive():
     assert _windows(33, 1)[0] == _windows(33, 10)[0]
-
-
-def _frames(count, size=4):
-    return SimpleNamespace(frames=np.full((count, size, size, 3), 7, np.uint8))
-
-
-def test_a_stream_that_ends_early_is_filled_up_and_not_there():
-    audio = iter([np.ones(10 * 100, np.float32), np.ones(250, np.float32)])
-    video = iter([_frames(40)])
-    first, second = chunks(audio, video, 14, 0.0, 100, 4, 4)
-    assert (first.heard & first.seen).all()
-    assert first.frames.shape == (40, 4, 4, 3)
-    assert second.waves.shape == (4, 100)
-    assert second.waves.sum(1).tolist() == [100, 100, 50, 0]
-    assert second.heard.tolist() == [True, True, True, False]
-    assert (second.frames == 0).all()
-    assert not second.seen.any()
-
-
-def test_a_scrap_of_sound_is_not_heard_and_neither_is_silence():
-    samples = np.ones(305, np.float32)
-    samples[100:200] = 1e-5
-    (only,) = chunks(iter([samples]), iter([_frames(16)]), 4, 0.0, 100, 4, 4)
-    assert only.heard.tolist() == [True, False, True, False]
-
-
-def test_a_late_video_is_not_seen_before_it_begins():
-    (only,) = chunks(iter([np.ones(400, np.float32)]), iter([_frames(16)]), 4, 1.95, 100, 4, 4)
-    assert only.seen.tolist() == [False, False, True, True]
 
 
 def test_devices_that_are_not_there_are_set_up_errors():

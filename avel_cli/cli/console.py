@@ -8,11 +8,14 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
-Listener = Callable[[float, float], None]  # (seconds of media done, seconds of media in all)
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
+
+Listener = Callable[[float, float], None]  # (seconds of media, or bytes, done; and in all)
 
 
 class Console(logging.Handler):
@@ -84,20 +87,45 @@ class Console(logging.Handler):
             click.echo(f"{name:{width}}  {_one_line(value)}")
 
     @contextmanager
-    def progress(self, description: str) -> Iterator[Listener | None]:
-        """A bar in seconds of media on stderr, which goes away at the end; None unless a terminal shows it."""
-        if not sys.stderr.isatty() or self.level >= logging.ERROR:
+    def download(self, name: str) -> Iterator[Listener | None]:
+        """A bar in bytes on stderr, which goes away at the end; None unless a terminal shows it."""
+        if not self._shows_bars:
             yield None
             return
-        from rich.console import Console as Terminal
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+        with _bar(columns, name, None) as listener:
+            yield listener
+
+    @contextmanager
+    def progress(self, description: str) -> Iterator[Listener | None]:
+        """A bar in seconds of media on stderr, which goes away at the end; None unless a terminal shows it."""
+        if not self._shows_bars:
+            yield None
+            return
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
         seconds = TextColumn("{task.completed:.0f} s of {task.total:.0f} s")
         columns = TextColumn("{task.description}", markup=False), BarColumn(), seconds, TimeRemainingColumn()
-        # stdout may be a pipe that gets results: it must not be redirected to the bar's terminal
-        with Progress(*columns, console=Terminal(stderr=True), transient=True, redirect_stdout=False) as bar:
-            task = bar.add_task(description, total=0)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+        with _bar(columns, description, 0) as listener:
+            yield listener
+
+    @property
+    def _shows_bars(self) -> bool:
+        return sys.stderr.isatty() and self.level < logging.ERROR
+
+
+@contextmanager
+def _bar(columns: Sequence[ProgressColumn], description: str, total: float | None) -> Iterator[Listener]:
+    """A bar whose length is `total` until the listener is told better; None is a bar without end."""
+    from rich.console import Console as Terminal
+    from rich.progress import Progress
+
+    # stdout may be a pipe that gets results: it must not be redirected to the bar's terminal
+    with Progress(*columns, console=Terminal(stderr=True), transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda done, whole: bar.update(task, completed=done, total=whole or total)
 
 
 def _one_line(text: str) -> str:

@@ -65,9 +65,8 @@ STDOUT = "-"
 )
 @click.option("--label", "labels", multiple=True, help="Keep events with this label only; may be given several times.")
 @click.option("--top-k", type=click.IntRange(1), help="Keep the events with the highest scores, this many per file.")
-@click.option(
-    "--audio-track", type=click.IntRange(0), help="Audio track to hear, counted from 0.  [default: the file's]"
-)
+@options.listening
+@options.encoding
 @click.option("--strict", is_flag=True, help="Fail on files that can be decoded in part only.")
 @click.option("--overwrite", is_flag=True, help="Replace existing results.")
 @click.option("--skip-existing", is_flag=True, help="Leave existing results, and inputs that have all of theirs.")
@@ -84,6 +83,10 @@ def detect(
     device: str,
     overwrite: bool,
     skip_existing: bool,
+    weights: dict[str, Path],
+    precision: str,
+    frames_per_second: int | None,
+    offline: bool,
     **filters: Any,
 ) -> None:
     """Find events that are both seen and heard in local video files.
@@ -92,7 +95,8 @@ def detect(
     clip.mp4 makes clip.avel.csv; where that name would be shared, folder_clip.mp4.avel.csv.
     """
     inputs = find_inputs(paths, recursive)
-    load = cache(partial(_load, console, model, device, filters))
+    settings = {"precision": precision, "frames_per_second": frames_per_second, "offline": offline, "device": device}
+    load = cache(partial(_load, console, model, weights, settings, filters))
     if output == STDOUT:
         write = WRITERS[_stdout_format(formats, len(inputs))]
         write(_timelines(console, {path: [] for path in inputs}, load), console.result_stream())
@@ -120,15 +124,23 @@ def _stdout_format(formats: Sequence[str], num_inputs: int) -> str:
     return "jsonl" if formats[0] == "json" and num_inputs > 1 else formats[0]
 
 
-def _load(console: Console, model: str, device: str, filters: dict[str, Any]) -> tuple[Detector, Options]:
+def _load(
+    console: Console, model: str, weights: dict[str, Path], settings: dict[str, Any], filters: dict[str, Any]
+) -> tuple[Detector, Options]:
     """The detector and what it is asked for; wrong names are found before the only slow import."""
     from avel_cli import hub
     from avel_cli.timeline.segments import match_labels
 
-    labels = match_labels(filters["labels"], hub.model(model).labels)
+    card = hub.model(model)
+    labels = match_labels(filters["labels"], card.labels)
+    if model == "auto" and (hint := hub.stronger(card)):
+        console.say(hint)
     from avel_cli.pipeline import Detector, Options
+    from avel_cli.published import prepare
 
-    detector = Detector(model, device)
+    files = options.named(weights, [card.name])
+    prepare([card.name], offline=settings["offline"], files=files, say=console.say, watch=console.download)
+    detector = Detector(card.name, weights=files, **settings)
     console.say(detector.description)
     return detector, Options(**filters | {"labels": labels})
 

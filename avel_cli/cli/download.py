@@ -35,9 +35,9 @@ def download(console: Console, /, names: Sequence[str], dry_run: bool, weights: 
         console.table(["part", "from", "size", "licence", "at hand"], _rows(parts))
         return
     files = options.named(weights, wanted)
-    from avel_cli import published  # loads torch
+    from avel_cli.published import prepare  # loads torch
 
-    published.prepare(wanted, files=files, say=console.say, watch=console.download)
+    prepare(wanted, files=files, say=console.say, watch=console.download)
     for asset in _assets(parts):
         console.say(f"{asset.name}: licence {asset.licence}; please cite {asset.citation}")
     console.say(f"ready: {', '.join(wanted)}")

@@ -19,10 +19,12 @@ from avel_cli.errors import AvelError, SetupError, UsageError
 
 COMMANDS = {
     "detect": "avel_cli.cli.detect:detect",
+    "extract": "avel_cli.cli.extract:extract",
     "train": "avel_cli.cli.train:train",
     "eval": "avel_cli.cli.eval:evaluate",
     "data": "avel_cli.cli.data:data",
     "models": "avel_cli.cli.models:models",
+    "download": "avel_cli.cli.download:download",
     "doctor": "avel_cli.cli.doctor:doctor",
 }
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from avel_cli.cli.console import Console
+from avel_cli.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -45,6 +46,42 @@ def device(command: Command) -> Command:
     return click.option("--device", default="auto", show_default=True, callback=_device, help=text)(command)
 
 
+def listening(command: Command) -> Command:
+    """Adds --audio-track."""
+    text = "Audio track to hear, counted from 0.  [default: the file's]"
+    return click.option("--audio-track", type=click.IntRange(0), help=text)(command)
+
+
+def encoding(command: Command) -> Command:
+    """Adds --precision, --frames-per-second and --offline, which say how encoders work, and --weights."""
+    command = click.option("--offline", is_flag=True, help="Never open a connection.")(weights(command))
+    command = click.option(
+        "--frames-per-second",
+        type=click.IntRange(1, 60),
+        help="Average over fewer frames where an encoder averages: faster, less faithful.  [default: as published]",
+    )(command)
+    text = "Arithmetic of the encoders; the shorter ones are for GPUs."
+    choice = click.Choice(["fp32", "bf16", "fp16"])
+    return click.option("--precision", type=choice, default="fp32", show_default=True, help=text)(command)
+
+
+def weights(command: Command) -> Command:
+    """Adds --weights: files by name, "" for one without a name; see `named`."""
+    text = "Use a file at hand as the weights of a model, encoder or asset; may be given several times."
+    return click.option("--weights", multiple=True, callback=_files, metavar="[NAME=]FILE", help=text)(command)
+
+
+def named(files: Mapping[str, Path], names: Sequence[str]) -> dict[str, Path]:
+    """The files of --weights by name; one without a name belongs to the only thing there is.
+
+    Raises:
+        UsageError: if there are several.
+    """
+    if "" in files and len(set(names)) > 1:
+        raise UsageError(f"--weights {files['']}: say whose they are, for example --weights {names[0]}={files['']}")
+    return {name or names[0]: path for name, path in files.items()}
+
+
 def packs(command: Command) -> Command:
     """Adds --data, the folders of the starter packs."""
     folder = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -56,6 +93,18 @@ def _device(ctx: click.Context, param: click.Parameter, name: str) -> str:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
         raise click.BadParameter(f"{name!r} is not auto, cpu, cuda, cuda:N or mps")
     return name
+
+
+def _files(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, Path]:
+    files = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not equals or Path(value).exists():  # a file whose name holds "="
+            name, path = "", value
+        if not Path(path).is_file():
+            raise click.BadParameter(f"{path!r} is no file")
+        files[name] = Path(path)
+    return files
 
 
 def _sets(level: int) -> Callable[[click.Context, click.Parameter, bool], None]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avel_cli import checkpoint, hub
-from avel_cli.errors import ModelError
+from avel_cli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from avel_cli.encoders.base import Encoder
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 ENCODERS = {
     "starter-sound": "avel_cli.encoders.starter_sound:StarterSound",
     "starter-picture": "avel_cli.encoders.starter_picture:StarterPicture",
+    "starter-sound-dense": "avel_cli.encoders.starter_sound:StarterSoundDense",
+    "starter-picture-dense": "avel_cli.encoders.starter_picture:StarterPictureDense",
     "vggish": "avel_cli.encoders.vggish:VGGish",
     "vggish-unav": "avel_cli.encoders.vggish:VGGishUnAV",
     "vgg19": "avel_cli.encoders.vgg19:VGG19",
@@ -42,17 +45,31 @@ def encoder_class(name: str) -> tuple[type[Encoder], type]:
     return kind, getattr(module, f"{class_name}Config")
 
 
-def load(name: str, path: Path | None = None) -> Any:
+def load(name: str, path: Path | None = None, frames_per_second: int | None = None) -> Any:
     """The encoder `name` in evaluation mode, with the weights in `path` or those at hand.
+
+    Args:
+        name: a key of `ENCODERS`.
+        path: a weights file of avel.
+        frames_per_second: fewer frames for a picture encoder that averages over them; None takes the published number.
 
     Raises:
         ModelError: if the name is unknown or the weights are missing, damaged or of another encoder.
+        UsageError: if this picture encoder does not average over frames.
     """
     kind, config_kind = encoder_class(name)
     path = path or hub.encoder_file(name)
     header = checkpoint.read_header(path)
-    if header.get("kind") != "encoder" or header.get("network") != name:
+    if header.get("kind") != "encoder" or header.get("network") != hub.weights_name(name):
         raise ModelError(f"{path}: holds {header.get('network')}, not the encoder {name}")
-    encoder = kind(checkpoint.config(config_kind, path))
+    config: Any = checkpoint.config(config_kind, path)
+    if frames_per_second is not None and kind.modality == "picture":
+        if not hasattr(config, "frames_per_second"):
+            raise UsageError(f"{name} looks at motion, not at an average of frames; leave --frames-per-second out")
+        config = replace(config, frames_per_second=frames_per_second)
+    import torch
+
+    with torch.device("cpu" if kind.has_constants else "meta"):
+        encoder = kind(config)
     checkpoint.load_into(encoder, path)
     return encoder.eval().requires_grad_(False)

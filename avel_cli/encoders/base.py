@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -26,9 +26,14 @@ class Encoder(nn.Module):
         shape: of one feature.
         size: height and width to which FFmpeg brings the frames, averaging; None leaves them as they are.
         together: windows that are encoded at once, for the sake of memory.
+        has_constants: whether it holds tensors that are computed and not loaded. A network that does not can be made
+            without memory and filled while it is loaded, which is worth it for very large ones.
+        config: what it was built from.
         resampler: sound comes at `rate` from FFmpeg, or from the Kaiser filter that published features used.
     """
 
+    has_constants: ClassVar[bool] = True
+    config: Any
     modality: ClassVar[Literal["sound", "picture"]]
     rate: int
     window: int

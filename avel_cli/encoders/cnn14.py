@@ -63,7 +63,8 @@ class Cnn14(Encoder):
             self.add_module(f"conv_block{number}", ConvBlock(before, width))
         self.fc1 = nn.Linear(WIDTHS[-1], WIDTHS[-1])
         self.fc_audioset = nn.Linear(WIDTHS[-1], CLASSES)
-        mels = melscale_fbanks(FFT // 2 + 1, LOWEST, HIGHEST, MELS, RATE, norm="slaney", mel_scale="slaney")
+        with torch.device("cpu"):  # it cannot be made without values, as a network is while weights are checked
+            mels = melscale_fbanks(FFT // 2 + 1, LOWEST, HIGHEST, MELS, RATE, norm="slaney", mel_scale="slaney")
         self.register_buffer("hann", torch.hann_window(FFT), persistent=False)
         self.register_buffer("mels", mels, persistent=False)
 

@@ -103,6 +103,7 @@ class OnePeacePicture(Encoder):
     """A second of video to 1536 numbers, every quarter of a second."""
 
     modality = "picture"
+    has_constants = False
     rate, stride = 16, 4
     together = 4  # a window is 4112 tokens, 400 MB inside a feed-forward layer
 

@@ -107,6 +107,7 @@ class OnePeaceSound(Encoder):
     """A second of sound to 1536 numbers of unit length, every quarter of a second."""
 
     modality = "sound"
+    has_constants = False
     rate, window, stride = 16000, 16000, 4000
     resampler = "kaiser"
 

@@ -28,6 +28,7 @@ class StarterPicture(Encoder):
     Frames are squeezed to `size` x `size` whatever their aspect, as AVE's were (reference: cace-net §7).
     """
 
+    config: StarterPictureConfig
     modality = "picture"
 
     def __init__(self, config: StarterPictureConfig) -> None:

@@ -32,6 +32,7 @@ class StarterSound(Encoder):
     what that loses, how loud the second was, is appended as the last number (0 at the floor, 1 at full scale).
     """
 
+    config: StarterSoundConfig
     modality = "sound"
 
     def __init__(self, config: StarterSoundConfig) -> None:

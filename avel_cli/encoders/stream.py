@@ -159,8 +159,8 @@ def _decoded(
         pictures = read_frames(media, encoder.rate, encoder.size, batch=batch, pace=pace)
         return pictures, (torch.from_numpy(block.frames) for block in pictures)
     rate = encoder.rate
-    if encoder.resampler == "kaiser" and media.audio:
-        index = media.default_track if track is None else track
-        rate = standard_rate(media.audio[index].sample_rate) if 0 <= (index or 0) < len(media.audio) else rate
+    index = (media.default_track or 0) if track is None else track
+    if encoder.resampler == "kaiser" and index < len(media.audio):
+        rate = standard_rate(media.audio[index].sample_rate)
     sound = read_audio(media, rate, track=track, block_seconds=BLOCK_SECONDS)
     return sound, resampled((torch.from_numpy(block) for block in sound), rate, encoder.rate)

@@ -52,7 +52,7 @@ class FakeDetector:
     made: ClassVar[list[tuple[str, str]]] = []
     asked: ClassVar[list[FakeOptions]] = []
 
-    def __init__(self, model: str = "auto", device: str = "auto") -> None:
+    def __init__(self, model: str = "auto", device: str = "auto", **settings: object) -> None:
         self.made.append((model, device))
 
     def detect(
@@ -80,6 +80,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeDetect
     FakeDetector.made, FakeDetector.asked = [], []
     fake = SimpleNamespace(Detector=FakeDetector, Options=FakeOptions)
     monkeypatch.setitem(sys.modules, "avel_cli.pipeline", fake)
+    monkeypatch.setitem(sys.modules, "avel_cli.published", SimpleNamespace(prepare=lambda names, **settings: {}))
     monkeypatch.setattr(hub, "models", lambda: [CARD])
     monkeypatch.setattr(hub, "DEFAULT", CARD.name)
     monkeypatch.chdir(tmp_path)

@@ -57,6 +57,7 @@ def test_models_lists_each_with_its_licence(avel: Avel) -> None:
         "model": "cace-net.test",
         "labels": "3",
         "size": "2.5 MB",
+        "at hand": "yes",
         "licence": "CC0-1.0",
         "description": "knows three labels",
     }
@@ -65,7 +66,7 @@ def test_models_lists_each_with_its_licence(avel: Avel) -> None:
 def test_models_show_tells_the_facts_of_the_card(avel: Avel) -> None:
     code, out, _ = avel("models", "show", "cace-net.test")
     assert code == 0
-    for line in ("dog, drum, speech", "CC0-1.0", "sound.test, picture.test", "accuracy     0.5", "cace-net.test.md"):
+    for line in ("dog; drum; speech", "CC0-1.0", "sound.test, picture.test", "accuracy     0.5", "cace-net.test.md"):
         assert line in out
     code, _, err = avel("models", "show", "cace-net.tset")
     assert code == 4 and "cace-net.test" in err
