@@ -56,11 +56,13 @@ def fit(
     recipe: dict[str, Any],
     resume: bool = False,
     every: int = 500,
+    score: Callable[[nn.Module], float] | None = None,
 ) -> nn.Module:
     """Train `model` in place and return the moving average of it.
 
     `loss_at(step)` draws the batch of that step by itself, from a generator seeded with the step, so that a run
-    that was killed and resumed sees the same batches as one that was not.
+    that was killed and resumed sees the same batches as one that was not. With a `score` of the average, taken `every`
+    so many steps, the average that had the highest is returned.
 
     Raises:
         UsageError: if there is a checkpoint to resume from, but of another recipe.
@@ -70,8 +72,10 @@ def fit(
     optimizer = torch.optim.AdamW(_groups(model, schedule.weight_decay), lr=schedule.lr)
     checkpoint = folder / f"{name}.checkpoint.pt"
     first = _restore(checkpoint, recipe, model, average, optimizer) if resume and checkpoint.is_file() else 0
+    best = folder / f"{name}.best.pt"
     if not first:
         (folder / f"{name}.csv").unlink(missing_ok=True)
+        best.unlink(missing_ok=True)
     recent, began = 0.0, time.monotonic()
     for step in range(first, schedule.steps):
         model.train()
@@ -89,9 +93,20 @@ def fit(
             since = (step % every) + 1
             _record(folder / f"{name}.csv", step + 1, recent / since, schedule.rate(step), time.monotonic() - began)
             log.info("%s step %d of %d, loss %.4f", name, step + 1, schedule.steps, recent / since)
+            if score is not None:
+                _keep_best(best, step + 1, score(average), average)
             _save(checkpoint, step + 1, recipe, model, average, optimizer)
             recent = 0.0
+    if score is not None:
+        average.load_state_dict(torch.load(best, weights_only=True)["average"])
     return average
+
+
+def _keep_best(path: Path, step: int, score: float, average: nn.Module) -> None:
+    """Write the average with its score if no earlier one has as high a score."""
+    log.info("score %.4f at step %d", score, step)
+    if not path.is_file() or torch.load(path, weights_only=True)["score"] < score:
+        _write(path, {"step": step, "score": score, "average": average.state_dict()})
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -127,6 +142,11 @@ def _save(
         "optimizer": optimizer.state_dict(),
         "generator": torch.get_rng_state(),
     }
+    _write(path, state)
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    """The file appears whole or not at all."""
     part = path.with_suffix(".part")
     torch.save(state, part)
     os.replace(part, path)

@@ -9,7 +9,7 @@ from avel_cli.training.loop import Schedule, fit
 from avel_cli.training.seeds import seeded
 
 
-def _run(folder, steps, *, resume=False, die_at=None):
+def _run(folder, steps, *, resume=False, die_at=None, score=None):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 1))
 
@@ -20,7 +20,9 @@ def _run(folder, steps, *, resume=False, die_at=None):
         return (model(x) - x.sum(1, keepdim=True)).pow(2).mean()
 
     schedule = Schedule(steps=steps, lr=1e-2, warmup=2, precision="fp32")
-    return fit(model, loss_at, schedule, folder, name="m", recipe={"steps": steps}, resume=resume, every=5).state_dict()
+    return fit(
+        model, loss_at, schedule, folder, name="m", recipe={"steps": steps}, resume=resume, every=5, score=score
+    ).state_dict()
 
 
 def test_a_killed_run_continues_to_the_same_weights_bit_for_bit(tmp_path):
@@ -51,3 +53,17 @@ def test_a_checkpoint_of_another_recipe_is_not_resumed(tmp_path):
     _run(tmp_path, 10)
     with pytest.raises(UsageError, match="made by another recipe"):
         _run(tmp_path, 20, resume=True)
+
+
+def test_the_average_with_the_highest_score_is_kept_through_a_resume(tmp_path):
+    averages, scores = [], [0.2, 0.9, 0.9, 0.1, 0.5, 0.3]
+
+    def score(average):
+        averages.append({name: value.clone() for name, value in average.state_dict().items()})
+        return scores[len(averages) - 1]
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path, 30, die_at=17, score=score)
+    chosen = _run(tmp_path, 30, resume=True, score=score)
+    assert len(averages) == 6
+    assert all(torch.equal(chosen[name], averages[1][name]) for name in chosen)
