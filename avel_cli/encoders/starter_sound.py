@@ -34,6 +34,7 @@ class StarterSound(Encoder):
 
     config: StarterSoundConfig
     modality = "sound"
+    config: StarterSoundConfig
 
     def __init__(self, config: StarterSoundConfig) -> None:
         super().__init__()
