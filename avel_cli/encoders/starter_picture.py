@@ -30,7 +30,6 @@ class StarterPicture(Encoder):
 
     config: StarterPictureConfig
     modality = "picture"
-    config: StarterPictureConfig
 
     def __init__(self, config: StarterPictureConfig) -> None:
         super().__init__()

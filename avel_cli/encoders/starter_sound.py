@@ -34,7 +34,6 @@ class StarterSound(Encoder):
 
     config: StarterSoundConfig
     modality = "sound"
-    config: StarterSoundConfig
 
     def __init__(self, config: StarterSoundConfig) -> None:
         super().__init__()
