@@ -64,13 +64,14 @@ def save(path: Path, state: Mapping[str, Tensor], header: Mapping[str, Any], dty
     metadata = {"avel": json.dumps({"format": FORMAT, **header}, ensure_ascii=False)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in cast.items()}, part, metadata=metadata)
-        part.chmod(0o644)  # safetensors lets nobody else read its files, and weights are for everybody
-        os.replace(part, path)
+        try:
+            save_file({k: v.contiguous() for k, v in cast.items()}, part, metadata=metadata)
+            part.chmod(0o644)  # safetensors lets nobody else read its files, and weights are for everybody
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: cannot be written: {error}") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_header(path: Path) -> dict[str, Any]:

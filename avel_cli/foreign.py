@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import builtins
 import pickletools
+import re
 import sys
 import zipfile
+from _compat_pickle import IMPORT_MAPPING
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,9 +52,15 @@ def read(path: Path, *, objects: bool = False) -> dict[str, Tensor]:
     except ModelError:
         raise
     except Exception as error:  # a damaged or hostile pickle can raise anything at all
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{path}: not a weights file that can be read safely: {first[:200]}") from error
+        raise ModelError(f"{path}: not a weights file that can be read safely: {_reason(error)}") from error
     return _tensors(path, state)
+
+
+def _reason(error: Exception) -> str:
+    """The heart of torch's long explanations."""
+    if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"it names {named[1]}, which weights have no need of"
+    return re.split(r"\. |\n", str(error))[0] or type(error).__name__
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -85,35 +93,40 @@ def _refuse_inflated(path: Path) -> None:
 
 
 def _globals(path: Path, zipped: bool) -> set[str]:
-    """Every name of Python that the pickles of a file mention.
+    """Every name of Python that the pickles of a file mention, as of Python 3 and as it is written there.
 
     Raises:
         ModelError: if one of them is not what weights need.
     """
-    found = {".".join(str(name).split(" ")) for name in _mentioned(path, zipped)}
-    if alarming := sorted(name for name in found if not _is_harmless(name)):
-        raise ModelError(f"{path}: refused, it names {', '.join(alarming[:3])}, which weights have no need of")
+    found = set()
+    for module, _, name in (mention.partition(" ") for mention in _mentioned(path, zipped)):
+        today = IMPORT_MAPPING.get(module, module)
+        if not _is_harmless(today, name):
+            raise ModelError(f"{path}: refused, it names {today}.{name}, which weights have no need of")
+        found |= {f"{module}.{name}", f"{today}.{name}"}
     return found
 
 
-def _mentioned(path: Path, zipped: bool) -> Iterator[object]:
+def _mentioned(path: Path, zipped: bool) -> Iterator[str]:
+    """The modules and names, with a space between, that a file could have looked up."""
     if zipped:
         with zipfile.ZipFile(path) as archive:
             inner = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            yield from (
-                given for opcode, given, _ in pickletools.genops(archive.read(inner)) if opcode.name == "GLOBAL"
-            )
-        return
-    with path.open("rb") as file:
-        for _ in range(LEGACY_PICKLES):
-            yield from (given for opcode, given, _ in pickletools.genops(file) if opcode.name == "GLOBAL")
+            yield from _looked_up(archive.read(inner))
+    else:
+        with path.open("rb") as file:
+            for _ in range(LEGACY_PICKLES):
+                yield from _looked_up(file)
 
 
-def _is_harmless(name: str) -> bool:
-    module, _, attribute = name.rpartition(".")
+def _looked_up(pickled: Any) -> Iterator[str]:
+    return (str(given) for opcode, given, _ in pickletools.genops(pickled) if opcode.name == "GLOBAL")
+
+
+def _is_harmless(module: str, name: str) -> bool:
     root = module.partition(".")[0]
-    if root in ("builtins", "__builtin__"):
-        return isinstance(getattr(builtins, attribute, None), type)
+    if root == "builtins":
+        return isinstance(getattr(builtins, name, None), type)
     return root in HARMLESS or root not in sys.stdlib_module_names
 
 

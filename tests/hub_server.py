@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,6 +43,11 @@ class Served:
     delay: float = 0.0
     etag: str = ""
     moved: str = ""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 that the server promises."""
+        return hashlib.sha256(self.content).hexdigest()
 
     def fault(self) -> bool:
         """Whether the fault is due once more."""
@@ -103,8 +109,8 @@ class Handler(BaseHTTPRequestHandler):
             self._plain(404)
 
     def _api(self, path: str) -> None:
-        _, _, kinds, owner, name, verb, *_ = path.split("/")
-        prefix = f"{PREFIXES[kinds.removesuffix('s')]}{owner}/{name}!"
+        _, _, kinds, owner, name, verb, *_ = [*path.split("/"), "", "", ""]
+        prefix = f"{PREFIXES.get(kinds.removesuffix('s'), kinds)}{owner}/{name}!"
         files = {key.removeprefix(prefix): served for key, served in self.hub.files.items() if key.startswith(prefix)}
         if not files:
             self._plain(404, {"X-Error-Code": "RepoNotFound"})
@@ -127,8 +133,7 @@ class Handler(BaseHTTPRequestHandler):
         elif served.status and served.fault():
             self._plain(served.status, {"X-Error-Code": "GatedRepo"} if served.status == 403 else {})
         else:
-            digest = hashlib.sha256(served.content).hexdigest()
-            linked = {"X-Linked-Size": str(len(served.content)), "X-Linked-Etag": f'"{digest}"'}
+            linked = {"X-Linked-Size": str(len(served.content)), "X-Linked-Etag": f'"{served.digest}"'}
             self._plain(302, {**commit, **linked, "Location": f"{self.hub.storage}/{quote(repo)}!{quote(file)}"})
 
     def _send(self, served: Served) -> None:
@@ -137,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
         if served.moved:
             return self._plain(302, {"Location": served.moved})
         content = bytes(byte ^ 1 for byte in served.content) if served.flip else served.content
-        etag = served.etag or f'"{hashlib.sha256(served.content).hexdigest()}"'
+        etag = served.etag or f'"{served.digest}"'
         begin = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
         if self.headers.get("If-Range", etag) != etag:
             begin = 0

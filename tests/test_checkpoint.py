@@ -3,6 +3,7 @@ import struct
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from avel_cli import checkpoint
@@ -71,3 +72,36 @@ def test_a_truncated_file_is_refused(tmp_path):
 def test_a_missing_file_says_so(tmp_path):
     with pytest.raises(ModelError, match="no such weights file"):
         checkpoint.read_header(tmp_path / "none.safetensors")
+
+
+def test_weights_are_halved_unless_another_precision_is_asked_for(tmp_path):
+    state = {
+        "w": torch.tensor([0.1], dtype=torch.float64),
+        "steps": torch.tensor([3]),
+        "num_batches_tracked": torch.ones(1),
+    }
+    for dtype, kept in ((None, torch.float16), (torch.float32, torch.float32)):
+        path = tmp_path / f"{kept}.safetensors"
+        checkpoint.save(path, state, {"kind": "encoder"}, dtype)
+        there = load_file(path)
+        assert {name: tensor.dtype for name, tensor in there.items()} == {"w": kept, "steps": torch.int64}
+
+
+def test_a_file_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match="cannot be written"):
+        checkpoint.save(tmp_path / "file" / "m.safetensors", {"w": torch.zeros(1)}, {})
+    (tmp_path / "m.safetensors").mkdir()
+    with pytest.raises(ModelError, match="cannot be written"):
+        checkpoint.save(tmp_path / "m.safetensors", {"w": torch.zeros(1)}, {})
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "m.safetensors"}
+
+
+def test_a_network_without_memory_can_be_compared_and_a_long_list_is_cut():
+    with torch.device("meta"):
+        module = nn.Sequential(*(nn.Linear(2, 2) for _ in range(6)))
+    checkpoint.check_fit(module, {name: torch.zeros(t.shape) for name, t in module.state_dict().items()}, "this")
+    with pytest.raises(
+        ModelError, match=r"^this: weights do not fit: missing \['0.bias', .*\] and 4 more, unexpected \[\]"
+    ):
+        checkpoint.check_fit(module, {}, "this")
