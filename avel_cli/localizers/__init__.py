@@ -15,6 +15,7 @@ LOCALIZERS = {
     "cace-net": "avel_cli.localizers.cace_net:CACENet",
     "ccln": "avel_cli.localizers.ccln:CCLN",
     "unav": "avel_cli.localizers.unav:UnAV",
+    "loco": "avel_cli.localizers.loco:LoCo",
 }
 
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+CorrespondenceTargets = Literal["diagonal", "softened", "fixed", "learned"]
+CorrespondenceForm = Literal["kl", "normalised_ce", "density_ce"]
 
 CLASS_PRIOR = 0.01  # probability of every class at every point before training
 RESIDUAL_SCALE = 1e-4  # of each attention and each MLP before training
@@ -64,7 +67,7 @@ class DenseConfig:
 
 
 class Correspondence(NamedTuple):
-    """What the correspondence loss compares.
+    """What the correspondence loss of LoCo compares, and how.
 
     Attributes:
         audio: `[B, T, C]`, rows of unit length.
@@ -72,6 +75,8 @@ class Correspondence(NamedTuple):
         mask: `[B, T]`, true on real steps.
         tau: scalar, temperature that similarities are divided by.
         sigma: scalar, in steps: how far around its own moment a step finds its match.
+        targets: what a step is drawn to, see `LoCoConfig.lcc`.
+        form: of the loss, see `LoCoConfig.lcc_form`.
     """
 
     audio: Tensor
@@ -79,6 +84,8 @@ class Correspondence(NamedTuple):
     mask: Tensor
     tau: Tensor
     sigma: Tensor
+    targets: CorrespondenceTargets
+    form: CorrespondenceForm
 
 
 class DenseOutput(NamedTuple):
@@ -259,7 +266,7 @@ class UnimodalEncoder(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`[B, T, D]` from features `[B, T, in_features]`."""
-        x = self.embed(x, mask) + masked(self.positions(x.shape[1]), mask)
+        x = self.embed(masked(x, mask), mask) + masked(self.positions(x.shape[1]), mask)
         for block in self.blocks:
             x = block(x, x, mask)
         return x

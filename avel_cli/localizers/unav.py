@@ -71,10 +71,9 @@ class DependencyBlock(nn.Module):
         share = self.config.chunk_classes / self.config.num_classes
         size = max(1, int(len(rows) * share)) if share else len(rows)
         again = self.config.checkpoint and torch.is_grad_enabled()
+        chunks = rows.split(size)
         parts = []
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            mask = None if masks is None else masks[start : start + size]
+        for part, mask in zip(chunks, [None] * len(chunks) if masks is None else masks.split(size), strict=True):
             parts.append(checkpoint(block, part, part, mask, use_reentrant=False) if again else block(part, part, mask))
         return torch.cat(parts)
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from avel_cli.localizers.blocks import DenseOutput
 from avel_cli.localizers.unav import UnAV, UnAVConfig
-from avel_cli.localizers.unav_official import from_official
+from avel_cli.localizers.unav_official import from_official, official_views
+from avel_cli.training.dense_losses import LossNormaliser, assign_labels, dense_loss
 from tests.localizers.unav_reference import LENGTH, PARITY, published_inputs, published_weights
 
 OFFICIAL = UnAVConfig(max_seq_len=LENGTH, official_padding=True, official_mask_order=True)
@@ -81,6 +82,28 @@ def test_every_tensor_is_that_of_the_published_network(reference, network, count
     assert max(errors.values()) < TOLERANCE, errors
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_every_loss_and_gradient_is_that_of_the_published_training(reference, network, count) -> None:
+    output = network(**{name: tensor[:count] for name, tensor in published_inputs(reference).items()})
+    segments, labels = (
+        [torch.from_numpy(reference[f"gt{i}_{name}"]) for i in range(count)] for name in ("segments_grid", "labels")
+    )
+    targets = assign_labels(segments, labels, [mask.shape[1] for mask in output.masks], 100)
+    terms = dense_loss(output, targets, LossNormaliser())
+    for ours, theirs in (("cls", "cls_loss"), ("reg", "reg_loss"), ("total", "final_loss")):
+        assert terms[ours].item() == pytest.approx(float(reference[f"b{count}_loss_{theirs}"]), rel=2e-6)
+    network.zero_grad()
+    terms["total"].backward()
+    norms = {
+        name: gradient.norm().item()
+        for name, gradient in official_views({name: p.grad for name, p in network.named_parameters()}).items()
+    }
+    expected = dict(zip(reference["grad_norm_names"], reference[f"b{count}_grad_norms"], strict=True))
+    assert {name: norms[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    total = sum(norm**2 for norm in norms.values()) ** 0.5
+    assert total == pytest.approx(float(reference[f"b{count}_grad_norm_total"]), rel=1e-4)
+
+
 def test_with_the_right_mask_order_the_first_video_does_not_see_the_second(reference, network, monkeypatch) -> None:
     monkeypatch.setattr(network.dependency, "config", dataclasses.replace(OFFICIAL, official_mask_order=False))
     with torch.no_grad():
@@ -95,6 +118,10 @@ def test_the_network_has_as_many_parameters_as_the_published_one(network) -> Non
     with torch.device("meta"):
         sizes = [
             sum(p.numel() for p in UnAV(config).parameters())
-            for config in (UnAVConfig(1536, 1536), UnAVConfig(1536, 1536, dependency_dim=0), UnAVConfig(dependency_dim=0))
+            for config in (
+                UnAVConfig(1536, 1536),
+                UnAVConfig(1536, 1536, dependency_dim=0),
+                UnAVConfig(dependency_dim=0),
+            )
         ]
     assert [round(size / 1e6, 2) for size in sizes] == [140.92, 62.07, 60.70]
