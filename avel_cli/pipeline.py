@@ -6,29 +6,33 @@ Memory does not grow with the length of a file, but for the scores: some hundred
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from avel_cli import checkpoint, encoders, hub, localizers, published
 from avel_cli.encoders.grid import Grid
 from avel_cli.encoders.stream import FeatureStream, Precision
 from avel_cli.errors import MediaError, SetupError
+from avel_cli.localizers.dense_windows import Rows, propose_windows
 from avel_cli.media.probe import Media, probe
-from avel_cli.timeline.events import Timeline
-from avel_cli.timeline.segments import SegmentScores, decode, match_labels
+from avel_cli.timeline import proposals, segments
+from avel_cli.timeline.events import Event, Timeline
+from avel_cli.timeline.proposals import merge_windows
+from avel_cli.timeline.segments import SegmentScores, match_labels
 
 log = logging.getLogger("avel")
 
 WINDOW = 10  # segments that an AVE localizer sees at once
 HOP = 5
+BLOCK_SECONDS = 10  # of features that are made at once
 
 Progress = Callable[[float, float], None]
 
@@ -99,6 +103,7 @@ class Detector:
         )
         self.grid = Grid(**self.card.grid)
         self.threshold, self.min_score = float(header["threshold"]), float(header["min_score"])
+        self.steps: int | None = header.get("steps")  # of a window, for dense localizers
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -119,29 +124,22 @@ class Detector:
             UsageError: if the model has no such label.
         """
         options = options or Options()
-        keep = match_labels(options.labels, self.labels)
+        options = replace(
+            options,
+            labels=match_labels(options.labels, self.labels),
+            min_score=self.min_score if options.min_score is None else options.min_score,
+        )
         media = probe(path)
         reason = missing_stream(media)
-        scores = SegmentScores(len(self.labels))
+        events: tuple[Event, ...] = ()
         warnings: tuple[str, ...] = ()
         if reason is None:
-            audible, warnings = self._listen_and_look(media, options, scores, progress)
-            reason = None if audible else "the audio track is silent"
+            with closing(self.features(media, options, progress)) as features:
+                events = self._events(features, media, options)
+            reason = None if features.audible else "the audio track is silent"
+            warnings = features.warnings
         if options.strict and warnings:
             raise MediaError(f"{media.path}: {warnings[0]}; without --strict the readable part is used")
-        min_score = self.min_score if options.min_score is None else options.min_score
-        events = decode(
-            scores,
-            self.labels,
-            self.grid,
-            count=self.grid.count(media.duration),
-            duration=media.duration,
-            threshold=self.threshold,
-            min_score=min_score,
-            min_duration=options.min_duration,
-            keep=keep,
-            top_k=options.top_k,
-        )
         return Timeline(
             file=str(path),
             duration=media.duration,
@@ -152,7 +150,7 @@ class Detector:
             media=media.facts(),
             model=self.provenance(),
             grid=asdict(self.grid),
-            parameters={**asdict(options), "labels": list(keep), "min_score": min_score, "threshold": self.threshold},
+            parameters={**asdict(options), "labels": list(options.labels), "threshold": self.threshold},
         )
 
     def provenance(self) -> dict[str, Any]:
@@ -160,26 +158,73 @@ class Detector:
         hashes = {name: checkpoint.sha256(path) for name, path in self.files.items()}
         return {"name": self.card.name, "localizer": self.card.localizer, "sha256": hashes}
 
+    def features(self, media: Media, options: Options, progress: Progress | None = None) -> BothStreams:
+        """What the encoders make of a file, block by block."""
+        return BothStreams(self, media, options, progress)
+
     @torch.inference_mode()
-    def _listen_and_look(
-        self, media: Media, options: Options, scores: SegmentScores, progress: Progress | None
-    ) -> tuple[bool, tuple[str, ...]]:
-        """Fill in the scores of every window; tells whether anything was audible, and what the decoders warn of."""
+    def _events(self, features: BothStreams, media: Media, options: Options) -> tuple[Event, ...]:
+        """Show the features to the localizer in windows, and decode what it says."""
+        filters: dict[str, Any] = {
+            "min_score": options.min_score,
+            "min_duration": options.min_duration,
+            "keep": options.labels,
+            "top_k": options.top_k,
+            "duration": media.duration,
+        }
+        if self.steps is not None:  # a dense localizer
+            found = merge_windows(propose_windows(self.localizer, features, self.steps, min_score=self.threshold))
+            return proposals.decode(found, self.labels, self.grid, **filters)
         count = self.grid.count(media.duration)
-        settings: dict[str, Any] = {"together": WINDOW, "precision": self.precision}
-        windows = Windows(self.localizer, scores)
-        audible = False
-        with (
-            closing(FeatureStream(media, self.sound, count, track=options.audio_track, **settings)) as sound,
-            closing(FeatureStream(media, self.picture, count, **settings)) as picture,
-        ):
-            for heard, seen in zip(sound, picture, strict=True):
-                windows.add(heard.values, seen.values, heard.present & seen.present)
-                audible |= bool(heard.present.any())
-                if progress:
-                    progress(min(windows.segments * self.grid.stride, media.duration), media.duration)
-            windows.finish()
-        return audible, sound.warnings + picture.warnings
+        scores = segment_scores(self.localizer, features, len(self.labels))
+        return segments.decode(scores, self.labels, self.grid, count=count, threshold=self.threshold, **filters)
+
+
+class BothStreams(Iterator[Rows]):
+    """Features of sound and pictures of one file in step, on the grid of a detector's model.
+
+    Attributes:
+        audible: whether anything could be heard so far.
+    """
+
+    def __init__(self, detector: Detector, media: Media, options: Options, progress: Progress | None) -> None:
+        self.audible = False
+        self._grid, self._duration, self._progress, self._done = detector.grid, media.duration, progress, 0
+        count = self._grid.count(media.duration)
+        settings: dict[str, Any] = {
+            "together": math.ceil(BLOCK_SECONDS / self._grid.stride),
+            "precision": detector.precision,
+        }
+        self._sound = FeatureStream(media, detector.sound, count, track=options.audio_track, **settings)
+        self._picture = FeatureStream(media, detector.picture, count, **settings)
+        self._pairs = zip(self._sound, self._picture, strict=True)
+
+    def __next__(self) -> Rows:
+        heard, seen = next(self._pairs)
+        self.audible |= bool(heard.present.any())
+        self._done += len(heard.present)
+        if self._progress:
+            self._progress(min(self._done * self._grid.stride, self._duration), self._duration)
+        return Rows(heard.values, seen.values, torch.from_numpy(heard.present & seen.present))
+
+    def close(self) -> None:
+        """End both decoders."""
+        self._sound.close()
+        self._picture.close()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know about the decoding, one line each; complete once the iteration is over."""
+        return self._sound.warnings + self._picture.warnings
+
+
+def segment_scores(localizer: Any, features: Iterable[Rows], num_classes: int) -> SegmentScores:
+    """What a localizer of ten segments says of a file, in windows that overlap by half."""
+    windows = Windows(localizer, SegmentScores(num_classes))
+    for rows in features:
+        windows.add(*rows)
+    windows.finish()
+    return windows.scores
 
 
 class Windows:
@@ -193,7 +238,7 @@ class Windows:
         self._visual: list[Tensor] = []
         self._present: list[bool] = []
 
-    def add(self, audio: Tensor, visual: Tensor, present: NDArray[np.bool_]) -> None:
+    def add(self, audio: Tensor, visual: Tensor, present: Tensor) -> None:
         """Take in features of the next segments: audio `[n, D_a]`, visual `[n, H, W, D_v]`, presence `[n]`."""
         for heard, seen, there in zip(audio, visual, present.tolist(), strict=True):
             for kept, new in ((self._audio, heard), (self._visual, seen), (self._present, there)):

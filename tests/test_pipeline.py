@@ -1,7 +1,6 @@
 import json
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
@@ -29,7 +28,7 @@ def _windows(total, pieces):
     while first < total:
         count = min(pieces, total - first)
         audio = torch.arange(first, first + count).float().unsqueeze(1)
-        windows.add(audio, torch.zeros(count, 2, 2, 4), np.ones(count, bool))
+        windows.add(audio, torch.zeros(count, 2, 2, 4), torch.ones(count, dtype=torch.bool))
         first += count
     windows.finish()
     return echo.seen, scores.means()[0]

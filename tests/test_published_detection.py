@@ -1,5 +1,6 @@
 """`cace-net.ave` on real files, with files laid out as the published ones."""
 
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,8 +10,7 @@ import torch
 
 from avel_cli.extract import Extractor
 from avel_cli.media import probe
-from avel_cli.pipeline import Detector, Options
-from avel_cli.timeline.segments import SegmentScores
+from avel_cli.pipeline import Detector, Options, segment_scores
 from tests.conftest import run_ffmpeg
 from tests.published_files import write_cace_net, write_vgg19, write_vggish
 
@@ -67,9 +67,8 @@ def test_features_of_a_part_are_the_features_of_that_part_of_the_whole(weights, 
 
 
 def _events_and_classes(detector: Detector, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    scores = SegmentScores(len(detector.labels))
-    detector._listen_and_look(probe(path), Options(), scores, None)
-    return scores.means()
+    with closing(detector.features(probe(path), Options())) as features, torch.inference_mode():
+        return segment_scores(detector.localizer, features, len(detector.labels)).means()
 
 
 def test_a_long_film_is_scored_as_its_first_ten_seconds_are_where_one_window_sees_both(detector, clips):
