@@ -63,7 +63,7 @@ class LoCoConfig(DenseConfig):
     max_seq_len: int = 256
     window: int = 8
     perception: Perception = "cdp"
-    lcc: CorrespondenceTargets | Literal["off"] = "learned"
+    lcc: Literal["off", CorrespondenceTargets] = "learned"
     lcc_form: CorrespondenceForm = "kl"
     decoder_layers: int = 1
 
