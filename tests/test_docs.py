@@ -25,7 +25,7 @@ def test_the_version_is_the_newest_of_the_changelog():
     assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)[1] == avel_cli.__version__
 
 
-@pytest.mark.parametrize("page", ["README.md", "weights/cace-net.starter.md", "weights/starter-encoders.md"])
+@pytest.mark.parametrize("page", ["README.md", *(f"weights/{path.name}" for path in (ROOT / "weights").glob("*.md"))])
 def test_no_figure_is_left_open_and_no_link_is_broken(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     assert not re.search(r"@[A-Z_]+@", text)
@@ -38,7 +38,8 @@ def test_models_come_with_labels_figures_a_licence_and_a_card(card):
     assert card.labels
     assert card.figures
     assert card.licence in card.card.read_text(encoding="utf-8")
-    assert all(label in README for label in card.labels)
+    if not card.assets:  # those that ship
+        assert all(label in README for label in card.labels)
 
 
 def test_both_encoders_fit_into_twelve_megabytes():
