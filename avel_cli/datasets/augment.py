@@ -187,5 +187,5 @@ def mask_spectrogram(pictures: Tensor, rng: Generator, bands: int = 10, frames: 
         index = torch.arange(length).unsqueeze(0)
         hidden = (index >= begin) & (index < begin + extent)
         shape = (count, 1, length, 1) if axis == 2 else (count, 1, 1, length)
-        pictures = pictures.masked_fill(hidden.view(shape), 0.0)
+        pictures = pictures.masked_fill(hidden.view(shape).to(pictures.device), 0.0)
     return pictures

@@ -19,6 +19,7 @@ from avel_cli.encoders.starter_picture import StarterPicture, StarterPictureConf
 from avel_cli.encoders.starter_sound import StarterSound, StarterSoundConfig
 from avel_cli.errors import SetupError, UsageError
 from avel_cli.training.loop import Schedule, fit
+from avel_cli.training.processes import team
 from avel_cli.training.seeds import seeded
 
 log = logging.getLogger("avel")
@@ -90,6 +91,7 @@ def train_picture(
     pictures = starter.load_pictures([row.path for row in rows], size * 4 // 3)
     scenes = pictures[torch.tensor([row.name in recipe.scenes for row in rows])]
     log.info("%d pictures of %d classes", len(rows), len(balanced.classes))
+    device = team().device
 
     def loss_at(step: int) -> Tensor:
         rng = seeded(recipe.seed, step)
@@ -103,9 +105,9 @@ def train_picture(
         share = torch.where(torch.rand(len(batch), generator=rng) < 0.4, share, 1.0)
         weight = share.view(-1, 1, 1, 1)
         mixed = batch * weight + batch.roll(1, 0) * (1 - weight)
-        target = balanced.targets[index]
-        logits = model.tag(model.maps(mixed * 2 - 1))
-        return soft_cross_entropy(logits, target, target.roll(1), share, recipe.label_smoothing)
+        target = balanced.targets[index].to(device)
+        logits = model.tag(model.maps((mixed * 2 - 1).to(device)))
+        return soft_cross_entropy(logits, target, target.roll(1), share.to(device), recipe.label_smoothing)
 
     return _averaged(
         fit(model, loss_at, recipe.schedule, out, name="starter-picture", recipe=asdict(recipe), resume=resume),
@@ -132,14 +134,15 @@ def _pretrain(
     log.info("pretraining on %d pictures of %d classes", len(public), count)
     head = nn.Linear(model.dim, count)
     both = nn.ModuleList([model.trunk, head])
+    device = team().device
 
     def loss_at(step: int) -> Tensor:
         rng = seeded(recipe.seed + 1, step)
         size = recipe.pretrain_size[step * len(recipe.pretrain_size) // recipe.pretrain.steps]
         index = torch.randint(len(pictures), (recipe.pretrain.batch,), generator=rng)
         batch = augment.colour(augment.crop(pictures[index], size, rng), rng, 0.3)
-        logits = head(model.maps(batch * 2 - 1).mean(dim=(1, 2)))
-        return F.cross_entropy(logits.float(), targets[index], label_smoothing=recipe.label_smoothing)
+        logits = head(model.maps((batch * 2 - 1).to(device)).mean(dim=(1, 2)))
+        return F.cross_entropy(logits.float(), targets[index].to(device), label_smoothing=recipe.label_smoothing)
 
     average = fit(
         both,
@@ -163,6 +166,7 @@ def train_sound(recipe: EncoderRecipe, data: Sequence[Path], out: Path, resume: 
     waves = starter.load_sounds(rows, rate)
     noises = [wave for wave, row in zip(waves, rows, strict=True) if row.name == BACKGROUND] or waves
     log.info("%d sounds of %d classes", len(rows), len(balanced.classes))
+    device = team().device
 
     def pick(pool: list[Tensor], index: Tensor, rng: Generator) -> Tensor:
         return augment.segments([pool[i] for i in index.tolist()], rate, rng)
@@ -186,10 +190,12 @@ def train_sound(recipe: EncoderRecipe, data: Sequence[Path], out: Path, resume: 
         ratio_db = 20 * torch.log10(share / (1 - share).clamp(min=1e-4))
         mixed = augment.mix(batch, batch.roll(1, 0), ratio_db.clamp(max=60))
         mixed = augment.level(mixed, torch.rand(count, generator=rng) * 45 - 60).clamp(-1, 1)
-        pictures, levels = model.spectrogram(mixed)
+        pictures, levels = model.spectrogram(mixed.to(device))
         embeddings = model.embed(augment.mask_spectrogram(pictures, rng), levels)
-        target = balanced.targets[index]
-        return soft_cross_entropy(model.tag(embeddings), target, target.roll(1), share, recipe.label_smoothing)
+        target = balanced.targets[index].to(device)
+        return soft_cross_entropy(
+            model.tag(embeddings), target, target.roll(1), share.to(device), recipe.label_smoothing
+        )
 
     return _averaged(
         fit(model, loss_at, recipe.schedule, out, name="starter-sound", recipe=asdict(recipe), resume=resume),

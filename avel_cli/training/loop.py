@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import csv
 import json
 import logging
 import math
 import os
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,37 +16,66 @@ import torch
 from torch import Tensor, nn
 
 from avel_cli.errors import UsageError
+from avel_cli.training.processes import average_gradients, team
+from avel_cli.training.record import Record
 
 log = logging.getLogger("avel")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """AdamW with linear warm-up and cosine decay to zero, and an exponential moving average of the weights.
+    """Optimiser, learning rate and moving average of a run.
 
-    `ema` is the decay per step; `clip` the largest L2 norm of the gradient; `precision` `fp32` or `bf16` autocast.
+    Attributes:
+        steps: how many; where the recipe counts in epochs 0, see `in_steps`.
+        epochs: how often the data is gone through; 0 where the recipe counts in steps.
+        batch: clips or files in a step, of all processes together.
+        lr: highest learning rate.
+        optimizer: `adamw` takes weight decay apart from the gradient, `adam` as a part of it.
+        weight_decay: of matrices and kernels.
+        decay: after the warm-up `cosine` falls to zero, `steps` halves at each of `halve_at`.
+        halve_at: in epochs where the recipe counts in these, else in steps.
+        warmup: steps of linear rise.
+        ema: decay per step of the moving average of the weights; 0 takes the weights as they are.
+        clip: largest L2 norm of the gradient.
+        precision: float32, float32 with `bf16` autocast, or float64.
     """
 
-    steps: int
+    steps: int = 0
+    epochs: int = 0
     batch: int = 64
     lr: float = 1e-3
+    optimizer: Literal["adamw", "adam"] = "adamw"
     weight_decay: float = 0.02
+    decay: Literal["cosine", "steps"] = "cosine"
+    halve_at: tuple[int, ...] = ()
     warmup: int = 100
     ema: float = 0.998
     clip: float = 5.0
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Literal["fp32", "bf16", "fp64"] = "bf16"
+
+    def __post_init__(self) -> None:
+        if bool(self.steps) == bool(self.epochs) or min(self.steps, self.epochs, self.batch - 1) < 0:
+            raise ValueError("a schedule needs either steps or epochs, and a batch of 1 or more")
+
+    def in_steps(self, epoch: int) -> Schedule:
+        """The same counted in steps, for an epoch of so many."""
+        halve_at = tuple(at * epoch for at in self.halve_at)
+        return replace(self, steps=self.epochs * epoch, epochs=0, halve_at=halve_at) if self.epochs else self
 
     def rate(self, step: int) -> float:
         """Learning rate at `step`, counted from 0."""
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
+        if self.decay == "steps":
+            return self.lr * 0.5 ** sum(step >= at for at in self.halve_at)
         done = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def fit(
     model: nn.Module,
-    loss_at: Callable[[int], Tensor],
+    loss_at: Callable[[int], Tensor | Mapping[str, Tensor]],
     schedule: Schedule,
     folder: Path,
     *,
@@ -58,54 +85,94 @@ def fit(
     every: int = 500,
     score: Callable[[nn.Module], float] | None = None,
 ) -> nn.Module:
-    """Train `model` in place and return the moving average of it.
+    """Train `model` in place, on the device that is there, and return the moving average of it on the CPU.
 
     `loss_at(step)` draws the batch of that step by itself, from a generator seeded with the step, so that a run
     that was killed and resumed sees the same batches as one that was not. With a `score` of the average, taken `every`
     so many steps, the average that had the highest is returned.
 
+    Of several processes each calls this; the gradients that their losses give are averaged, see `processes`. Only the
+    first writes and takes scores.
+
+    Args:
+        model: what to train; in float64 afterwards where the schedule says so.
+        loss_at: the loss of a step, or its terms by name with their sum as `total`.
+        schedule: in steps.
+        folder: for checkpoints and tables.
+        name: what their files begin with.
+        recipe: must be the same for a run to be resumed.
+        resume: go on from the last checkpoint, if there is one.
+        every: steps between two checkpoints.
+        score: of the average, in evaluation mode; higher is better.
+
     Raises:
         UsageError: if there is a checkpoint to resume from, but of another recipe.
+        SetupError: if the packages for training are not installed.
     """
+    here = team()
     folder.mkdir(parents=True, exist_ok=True)
+    model.to(here.device, torch.float64 if schedule.precision == "fp64" else None)
     average = copy.deepcopy(model).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(_groups(model, schedule.weight_decay), lr=schedule.lr)
-    checkpoint = folder / f"{name}.checkpoint.pt"
+    kind = torch.optim.Adam if schedule.optimizer == "adam" else torch.optim.AdamW
+    optimizer = kind(_groups(model, schedule.weight_decay), lr=schedule.lr)
+    checkpoint, best = folder / f"{name}.checkpoint.pt", best_file(folder, name)
     first = _restore(checkpoint, recipe, model, average, optimizer) if resume and checkpoint.is_file() else 0
-    best = folder / f"{name}.best.pt"
-    if not first:
-        (folder / f"{name}.csv").unlink(missing_ok=True)
+    if here.process_index:  # dropout is to differ from that of the first process
+        torch.manual_seed(torch.initial_seed() + here.process_index + 1000 * first)
+    if not first and here.is_main_process:
         best.unlink(missing_ok=True)
-    recent, began = 0.0, time.monotonic()
+    record = Record(folder, name, first, scored=score is not None) if here.is_main_process else None
     for step in range(first, schedule.steps):
-        model.train()
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bf16"):
-            loss = loss_at(step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
-        optimizer.step()
+        terms = _step(model, loss_at, step, schedule, optimizer)
         _update(average, model, min(schedule.ema, (step + 1) / (step + 10)))
-        recent += loss.item()
+        if record is None:
+            continue
+        record.add(step + 1, terms, schedule.rate(step))
         if (step + 1) % every == 0 or step + 1 == schedule.steps:
-            since = (step % every) + 1
-            _record(folder / f"{name}.csv", step + 1, recent / since, schedule.rate(step), time.monotonic() - began)
-            log.info("%s step %d of %d, loss %.4f", name, step + 1, schedule.steps, recent / since)
-            if score is not None:
-                _keep_best(best, step + 1, score(average), average)
+            scored = None if score is None else score(average)
+            log.info("%s step %d of %d, loss %.4f", name, step + 1, schedule.steps, record.flush(scored))
+            if scored is not None:
+                _keep_best(best, step + 1, scored, average)
             _save(checkpoint, step + 1, recipe, model, average, optimizer)
-            recent = 0.0
+    if record is not None:
+        record.close()
+    here.wait_for_everyone()
     if score is not None:
-        average.load_state_dict(torch.load(best, weights_only=True)["average"])
-    return average
+        average.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["average"])
+    return average.cpu()
+
+
+def best_file(folder: Path, name: str) -> Path:
+    """Where `fit` keeps the average with the highest score: a dict of `average`, `score` and its `step`."""
+    return folder / f"{name}.best.pt"
+
+
+def _step(
+    model: nn.Module,
+    loss_at: Callable[[int], Tensor | Mapping[str, Tensor]],
+    step: int,
+    schedule: Schedule,
+    optimizer: torch.optim.Optimizer,
+) -> Mapping[str, Tensor]:
+    """One step of the optimiser; gives the terms of the loss."""
+    model.train()
+    for group in optimizer.param_groups:
+        group["lr"] = schedule.rate(step)
+    with torch.autocast(team().device.type, torch.bfloat16, enabled=schedule.precision == "bf16"):
+        loss = loss_at(step)
+    terms = {"total": loss} if isinstance(loss, Tensor) else loss
+    optimizer.zero_grad(set_to_none=True)
+    terms["total"].backward()
+    average_gradients(model.parameters())
+    nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
+    optimizer.step()
+    return terms
 
 
 def _keep_best(path: Path, step: int, score: float, average: nn.Module) -> None:
     """Write the average with its score if no earlier one has as high a score."""
     log.info("score %.4f at step %d", score, step)
-    if not path.is_file() or torch.load(path, weights_only=True)["score"] < score:
+    if not path.is_file() or torch.load(path, weights_only=True, mmap=True)["score"] < score:
         _write(path, {"step": step, "score": score, "average": average.state_dict()})
 
 
@@ -155,7 +222,7 @@ def _write(path: Path, state: dict[str, Any]) -> None:
 def _restore(
     path: Path, recipe: dict[str, Any], model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
 ) -> int:
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location="cpu")
     if state["recipe"] != json.dumps(recipe):
         raise UsageError(f"{path}: made by another recipe; leave out --resume, or choose another folder with -o")
     model.load_state_dict(state["model"])
@@ -163,12 +230,3 @@ def _restore(
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["generator"])
     return int(state["step"])
-
-
-def _record(path: Path, step: int, loss: float, rate: float, seconds: float) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as stream:
-        writer = csv.writer(stream)
-        if new:
-            writer.writerow(["step", "loss", "lr", "seconds"])
-        writer.writerow([step, f"{loss:.5f}", f"{rate:.3g}", f"{seconds:.1f}"])

@@ -22,6 +22,7 @@ from avel_cli.errors import UsageError
 from avel_cli.localizers.cace_net import CACENet, CACENetConfig, CACENetOutput
 from avel_cli.training.loop import Schedule, fit
 from avel_cli.training.losses import cace_net_loss
+from avel_cli.training.processes import team
 from avel_cli.training.seeds import seeded
 
 log = logging.getLogger("avel")
@@ -103,13 +104,15 @@ def train(recipe: StarterRecipe, clips: ComposedClips, out: Path, *, resume: boo
     torch.manual_seed(recipe.seed)
     model = CACENet(recipe.config(clips.audio.shape[-1], clips.visual.shape[-1]))
     begin = round(recipe.contrastive_from * recipe.schedule.steps)
+    device = team().device
 
     def loss_at(step: int) -> Tensor:
         rng = seeded(recipe.seed, step)
         index = torch.randint(len(clips), (recipe.schedule.batch,), generator=rng)
-        output = model(clips.audio[index], clips.visual[index].float(), enhance=step >= begin)
+        audio, visual, targets = (part[index].to(device) for part in (clips.audio, clips.visual, clips.targets))
+        output = model(audio, visual.float(), enhance=step >= begin)
         weight = recipe.contrastive_weight if step >= begin and output.q is not None else 0.0
-        return cace_net_loss(_float32(output), clips.targets[index], weight, skip_empty=True).total
+        return cace_net_loss(_float32(output), targets, weight, skip_empty=True).total
 
     name = f"{recipe.name}-{model.config.guide}-seed{recipe.seed}"
     average = fit(model, loss_at, recipe.schedule, out, name=name, recipe=asdict(recipe), resume=resume)
