@@ -67,7 +67,8 @@ def contrastive_per_anchor(q: Tensor, k: Tensor, is_event: Tensor) -> Tensor:
     """
     length = q.shape[1]
     samples = torch.cat((q, k), dim=1)
-    logits = samples @ samples.mT / TEMPERATURE  # [B, 2T, 2T]
+    with torch.autocast(samples.device.type, enabled=False):  # bfloat16 will not do at this temperature
+        logits = samples @ samples.mT / TEMPERATURE  # [B, 2T, 2T]
     itself = torch.eye(2 * length, dtype=torch.bool, device=q.device)
     event = is_event.repeat(1, 2)
     positive = (event.unsqueeze(1) & event.unsqueeze(2) & ~itself) | itself.roll(length, dims=0)

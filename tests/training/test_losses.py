@@ -139,3 +139,10 @@ def test_the_contrastive_term_needs_features_only_when_it_counts() -> None:
     assert cace_net_loss(made_up_output(features=False), labels, contrastive_weight=0.0).contrastive == 0
     with pytest.raises(ValueError, match="contrastive=True"):
         cace_net_loss(made_up_output(features=False), labels)
+
+
+def test_the_contrastive_term_is_float32_under_autocast_too() -> None:
+    q, k, is_event = contrastive_case()
+    plain = contrastive_per_anchor(q.float(), k.float(), is_event)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(contrastive_per_anchor(q.float(), k.float(), is_event), plain)
