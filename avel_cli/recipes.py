@@ -23,20 +23,40 @@ FOLDER = Path(__file__).parent / "recipes"
 def load(kind: type[T], name: str, changes: Sequence[str] = ()) -> T:
     """The recipe `name` (a file, or one that ships: `starter-sound`), with `changes` like `schedule.lr=1e-3` applied.
 
+    A recipe may name another one as its `base`, and then says only what is different.
+
     Raises:
         UsageError: if there is no such recipe, a key is unknown, or a value has the wrong type.
     """
+    values = _read(name, ())
+    for change in changes:
+        _apply(values, change)
+    return build(kind, values)
+
+
+def _read(name: str, above: tuple[str, ...]) -> dict[str, Any]:
+    """The values of a recipe on top of those of its base; `above` are the recipes that are based on it."""
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
         raise UsageError(f'no recipe "{name}"; those that ship are {known}, or give a .toml file')
+    if name in above:
+        raise UsageError(f"{path}: is its own base, by way of {', '.join(above)}")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from None
-    for change in changes:
-        _apply(values, change)
-    return build(kind, values)
+    base = values.pop("base", None)
+    if base is not None and not isinstance(base, str):
+        raise UsageError(f"{path}: base is {base!r}, not the name of a recipe")
+    return _over(_read(base, (*above, name)), values) if base else values
+
+
+def _over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """`base` with what `values` says otherwise, table by table."""
+    shared = base.keys() & values.keys()
+    tables = [key for key in shared if isinstance(base[key], dict) and isinstance(values[key], dict)]
+    return {**base, **values, **{key: _over(base[key], values[key]) for key in tables}}
 
 
 def build(kind: type[T], values: dict[str, Any], where: str = "") -> T:
@@ -64,10 +84,12 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return build(typing.cast(type, hint), value, f"{where}.")
     if hint is Any:
         return value
-    origin = typing.get_origin(hint)
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType) and all(typing.get_origin(part) is typing.Literal for part in parts):
+        origin, parts = typing.Literal, tuple(value for part in parts for value in typing.get_args(part))
     if origin is typing.Literal:
-        if value not in typing.get_args(hint):
-            raise UsageError(f'recipe key "{where}": {value!r} is not one of {", ".join(typing.get_args(hint))}')
+        if value not in parts:
+            raise UsageError(f'recipe key "{where}": {value!r} is not one of {", ".join(parts)}')
         return value
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(typing.get_args(hint)[0], v, where) for v in value)
@@ -75,7 +97,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return {k: _convert(typing.get_args(hint)[1], v, f"{where}.{k}") for k, v in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (origin or hint,)
+    if isinstance(value, dict) and (inner := [part for part in parts if dataclasses.is_dataclass(part)]):
+        return _convert(inner[0], value, where)
+    kinds = parts if isinstance(hint, types.UnionType) else (origin or hint,)
     if not isinstance(value, kinds):
         raise UsageError(f'recipe key "{where}": {value!r} is not a {getattr(hint, "__name__", hint)}')
     return value

@@ -2,10 +2,20 @@ import pytest
 
 from avel_cli import recipes
 from avel_cli.errors import UsageError
+from avel_cli.training.dense import DenseRecipe
 from avel_cli.training.encoders import EncoderRecipe
 from avel_cli.training.starter import StarterRecipe
 
-SHIPPED = {"starter-sound": EncoderRecipe, "starter-picture": EncoderRecipe, "cace-net.starter": StarterRecipe}
+SHIPPED = {
+    "starter-sound": EncoderRecipe,
+    "starter-picture": EncoderRecipe,
+    "cace-net.starter": StarterRecipe,
+    "loco.starter": DenseRecipe,
+    "loco.tiny": DenseRecipe,
+    "loco.unav100-i3d": DenseRecipe,
+    "loco.unav100-onepeace": DenseRecipe,
+    "unav.unav100-i3d": DenseRecipe,
+}
 
 
 def test_every_recipe_that_ships_is_listed_here():
@@ -40,8 +50,14 @@ def test_bad_changes_are_usage_errors(change, message):
 
 
 def test_an_unknown_recipe_names_those_that_ship():
-    with pytest.raises(UsageError, match=r"cace-net\.starter, starter-picture, starter-sound"):
+    with pytest.raises(UsageError, match=r"cace-net\.starter.*loco\.starter.*starter-picture, starter-sound"):
         recipes.load(EncoderRecipe, "nonsense")
+
+
+def test_a_choice_of_two_lists_knows_both():
+    assert recipes.load(DenseRecipe, "loco.tiny", ["model.lcc=off"]).model["lcc"] == "off"
+    with pytest.raises(UsageError, match="is not one of off, .*, learned"):
+        recipes.load(DenseRecipe, "loco.tiny", ["model.lcc=of"])
 
 
 def test_a_broken_file_is_named(tmp_path):

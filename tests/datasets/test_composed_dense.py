@@ -102,9 +102,11 @@ def test_sequences_are_composed_once_and_again_for_another_mixture(pack, tmp_pat
     other = composed_dense.composed(Composition(LABELS, counts, Mixture(both=0.2)), [pack], "train", tmp_path)
     monkeypatch.setattr(composed_dense, "compose", None)
     again = composed_dense.composed(Composition(LABELS, counts), [pack], "train", tmp_path)
-    assert all(torch.equal(a.audio, b.audio) and torch.equal(a.labels, b.labels) for a, b in zip(first, again))  # noqa: B905
+    assert all(
+        torch.equal(a.audio, b.audio) and torch.equal(a.labels, b.labels) for a, b in zip(first, again, strict=True)
+    )
     assert len(list(tmp_path.iterdir())) == 2
-    assert not all(torch.equal(a.segments, b.segments) for a, b in zip(first, other))  # noqa: B905
+    assert not all(torch.equal(a.segments, b.segments) for a, b in zip(first, other, strict=True))
 
 
 def test_a_part_without_sequences_is_refused():

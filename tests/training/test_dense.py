@@ -1,0 +1,155 @@
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from avel_cli import checkpoint, recipes
+from avel_cli.datasets.dense import Sample
+from avel_cli.encoders.grid import Grid
+from avel_cli.errors import UsageError
+from avel_cli.evaluation import dense as evaluation
+from avel_cli.evaluation.detection import Rows, evaluate
+from avel_cli.localizers.dense_windows import Rows as FeatureRows
+from avel_cli.localizers.dense_windows import propose_windows
+from avel_cli.localizers.loco import LoCo, LoCoConfig
+from avel_cli.training import dense
+from avel_cli.training.dense import Crops, DenseRecipe
+
+GRID = Grid(stride=0.25, window=1.0)
+CLASSES = 2
+
+
+def _sample(index):
+    """Two events, each of a class that shows in one channel of either modality, among things only seen or heard."""
+    rng = torch.Generator().manual_seed(index)
+    steps = int(torch.randint(48, 90, (), generator=rng))
+    audio, visual = (torch.randn(steps, CLASSES, generator=rng) * 0.1 for _ in range(2))
+    middle = steps // 2
+    segments, labels = [], []
+    for low, high in ((1, middle - 1), (middle + 1, steps - 1)):
+        length = int(torch.randint(5, high - low, (), generator=rng))
+        start = low + int(torch.randint(high - low - length + 1, (), generator=rng))
+        label, kind = torch.randint(CLASSES, (2,), generator=rng).tolist()
+        audio[start : start + length, label] += 2
+        if index % 2 == 0 or kind == 0 or low == 1:
+            visual[start : start + length, label] += 2
+            segments.append((start - 0.5, start + length - 0.5))
+            labels.append(label)
+    return Sample(str(index), steps / 4 + 0.75, audio, visual, torch.tensor(segments), torch.tensor(labels))
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return [_sample(index) for index in range(96)]
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return recipes.load(DenseRecipe, "loco.tiny")
+
+
+@pytest.fixture(scope="module")
+def trained(samples, recipe, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+
+    def score(network):
+        return evaluation.evaluate_localizer(network, samples[64:80], recipe.steps, GRID).average
+
+    return dense.train(recipe, samples[:64], CLASSES, out, score=score), out
+
+
+def _whole_video(samples):
+    """Mean average precision of the right classes, each over the whole video."""
+    found = [(s.name, label, s.duration) for s in samples for label in sorted(set(s.labels.tolist()))]
+    rows = Rows([n for n, _, _ in found], np.array([(0, d) for _, _, d in found]), [label for _, label, _ in found])
+    return evaluate(evaluation.annotated(samples, GRID), rows, np.ones(len(found))).average
+
+
+def test_the_tiny_recipe_finds_events_in_seconds(trained, samples, recipe):
+    network, out = trained
+    losses = [float(row["loss"]) for row in csv.DictReader((out / "loco.tiny-seed1.csv").read_text().splitlines())]
+    assert losses[-1] < 0.5 * losses[0]
+    result = evaluation.evaluate_localizer(network, samples[80:], recipe.steps, GRID, names=["a", "b"])
+    assert result.names == ("a", "b")
+    assert result.average > 2 * _whole_video(samples[80:])
+    assert result.average > 50
+
+
+def test_a_killed_run_continues_to_the_same_weights_bit_for_bit(samples, recipe, tmp_path, monkeypatch):
+    short = replace(recipe, schedule=replace(recipe.schedule, steps=6), every=2)
+    whole = dense.train(short, samples[:24], CLASSES, tmp_path / "whole")
+    forward, steps = dense.Learner.forward, []
+
+    def dying(self, batch):
+        steps.append(batch)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return forward(self, batch)
+
+    monkeypatch.setattr(dense.Learner, "forward", dying)
+    with pytest.raises(KeyboardInterrupt):
+        dense.train(short, samples[:24], CLASSES, tmp_path / "killed")
+    resumed = dense.train(short, samples[:24], CLASSES, tmp_path / "killed", resume=True)
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
+
+
+def test_every_epoch_shows_every_video_once_in_another_order(samples, recipe):
+    crops = Crops(samples[:20], recipe)  # batches of 8: the last 4 videos of each epoch are left out
+    names = [crops[place].name for place in range(32)]
+    assert len(set(names[:16])) == len(set(names[16:])) == 16
+    assert names[:16] != names[16:]
+    assert all(len(crops[place].audio) <= recipe.steps for place in range(32))
+
+
+def test_crops_are_drawn_anew_each_epoch_and_are_the_same_in_every_process(samples, recipe):
+    crops = Crops(samples[:8], recipe)
+    first, again, later = crops[3], crops[3], [crops[place] for place in range(8, 16)]
+    assert torch.equal(first.audio, again.audio)
+    same_video = next(crop for crop in later if crop.name == first.name)
+    assert same_video.audio.shape != first.audio.shape or not torch.equal(same_video.audio, first.audio)
+
+
+def test_a_wrong_switch_is_said_before_anything_is_read():
+    with pytest.raises(UsageError, match="'cpd' is not one of cdp"):
+        recipes.load(DenseRecipe, "loco.tiny", ["model.perception=cpd"])
+
+
+def test_weights_say_how_they_are_used(trained, recipe, tmp_path):
+    network, _ = trained
+    path = tmp_path / "w.safetensors"
+    dense.save(network, recipe, path, {"mAP": 1.0}, labels=["a", "b"], grid=GRID, encoders=("x", "y"))
+    header = checkpoint.read_header(path)
+    assert (header["network"], header["steps"], header["grid"]["stride"]) == ("loco", 64, 0.25)
+    again = LoCo(checkpoint.config(LoCoConfig, path))
+    checkpoint.load_into(again, path)
+    assert again.config == network.config
+
+
+@pytest.mark.parametrize("length", [30, 64, 65, 96, 200])
+def test_windows_cover_a_file_however_its_features_arrive(trained, length):
+    network, _ = trained
+    torch.manual_seed(0)
+    rows = FeatureRows.of(torch.randn(length, CLASSES), torch.randn(length, CLASSES))
+    whole = list(propose_windows(network, [rows], 64))
+    blocks = [rows.part(first, first + 7) for first in range(0, length, 7)]
+    parts = list(propose_windows(network, blocks, 64))
+    assert [first for first, _ in whole] == list(range(0, max(length - 32, 1), 32))
+    for (first, a), (other, b) in zip(whole, parts, strict=True):
+        assert first == other
+        np.testing.assert_array_equal(a.segments, b.segments)
+
+
+def test_nothing_is_proposed_where_nothing_is_present(trained, samples):
+    network, _ = trained
+    sample = samples[90]
+    present = torch.ones(len(sample.audio), dtype=torch.bool)
+    rows = FeatureRows(sample.audio, sample.visual, present)
+    middle = slice(32, 64)
+    (_, before), *_ = propose_windows(network, [rows], 96)
+    present[middle] = False
+    (_, after), *_ = propose_windows(network, [rows], 96)
+    assert 0 < len(after.labels) < len(before.labels)
+    (_, none), *_ = propose_windows(network, [rows._replace(present=torch.zeros_like(present))], 96)
+    assert not len(none.labels)
