@@ -53,6 +53,12 @@ class Annotations:
         return torch.tensor([number[clip.category] for clip in self.clips])
 
     @cached_property
+    def videos(self) -> Tensor:
+        """For each clip the first clip of the same video, `[N]` int64."""
+        first: dict[str, int] = {}
+        return torch.tensor([first.setdefault(clip.video, row) for row, clip in enumerate(self.clips)])
+
+    @cached_property
     def events(self) -> Tensor:
         """Which segments hold the event, `[N, 10]` bool."""
         seconds = range(SEGMENTS)
@@ -141,6 +147,7 @@ class AVE(Dataset[AVESample]):
         names: category names, `K` of them.
         labels: `[n, 10, K + 1]` float32.
         bags: `[n, K + 1]` float32.
+        videos: `[n]` int64, a number for each video: some are in several clips.
         audio_dim: width of the audio features.
         visual_dim: channels of the visual features.
     """
@@ -165,6 +172,7 @@ class AVE(Dataset[AVESample]):
         self.names = annotations.labels
         self._rows = read_split(folder, split, clips)
         self.labels, self.bags = annotations.one_hot[self._rows], annotations.bags[self._rows]
+        self.videos = annotations.videos[self._rows]
         audio, visual = [(ave_files.AUDIO_FEATURES, clips)], [(ave_files.VISUAL_FEATURES, clips)]
         if weak:
             background = self._add_background(folder, clips)
@@ -181,7 +189,8 @@ class AVE(Dataset[AVESample]):
         background = F.one_hot(torch.full((len(bags),), len(self.names)), len(self.names) + 1).float()
         if not torch.equal(bags, background):
             raise SetupError(f"{folder / file.name}: holds labels other than background; {file.remedy}")
-        self._rows = torch.cat((self._rows, torch.arange(clips, clips + len(bags))))
+        rows = torch.arange(clips, clips + len(bags))
+        self._rows, self.videos = torch.cat((self._rows, rows)), torch.cat((self.videos, rows))
         self.bags = torch.cat((self.bags, background))
         self.labels = torch.cat((self.labels, background.unsqueeze(1).expand(-1, SEGMENTS, -1)))
         return len(bags)

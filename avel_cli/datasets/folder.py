@@ -221,12 +221,15 @@ class Folder(Dataset[AVESample]):
         names: the labels, `K` of them.
         labels: one-hot of each segment, `[n, 10, K + 1]` float32, the last column being background.
         bags: one-hot of each clip, `[n, K + 1]` float32; background if it has no event.
+        videos: a number for each file, `[n]` int64.
     """
 
     def __init__(self, plan: Plan, split: Split, features: Features) -> None:
         """`features(file, first, last)` gives audio `[last - first, D]` and visual `[last - first, H, W, D]`."""
         self.names, self._folder, self._features = plan.names, plan.folder, features
         self._clips = plan.clips[split]
+        files = sorted({clip.file for clip in self._clips})
+        self.videos = torch.tensor([files.index(clip.file) for clip in self._clips])
         background = len(plan.names)
         segments = [(*clip.labels, *[background] * (SEGMENTS - len(clip.labels))) for clip in self._clips]
         self.labels = F.one_hot(torch.tensor(segments), background + 1).float()

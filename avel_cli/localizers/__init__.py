@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-from avel_cli.errors import UsageError
+from avel_cli import checkpoint
+from avel_cli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
 LOCALIZERS = {
     "cace-net": "avel_cli.localizers.cace_net:CACENet",
+    "cace-net-weak": "avel_cli.localizers.cace_net_weak:WeakCACENet",
     "ccln": "avel_cli.localizers.ccln:CCLN",
     "unav": "avel_cli.localizers.unav:UnAV",
     "loco": "avel_cli.localizers.loco:LoCo",
@@ -31,3 +34,25 @@ def localizer_class(name: str) -> type[nn.Module]:
         raise UsageError(f"no localizer is called {name!r}; {hint}")
     module, _, attribute = LOCALIZERS[name].partition(":")
     return cast("type[nn.Module]", getattr(import_module(module), attribute))
+
+
+def load(path: Path) -> nn.Module:
+    """The localizer in a weights file, in evaluation mode.
+
+    Raises:
+        ModelError: if the file is missing or damaged, holds no localizer, or its tensors or labels do not fit the
+            sizes that it gives.
+    """
+    header = checkpoint.read_header(path)
+    if header["kind"] != "localizer":
+        raise ModelError(f"{path}: holds the {header['kind']} {header['network']}, not a localizer")
+    try:
+        kind = localizer_class(header["network"])
+    except UsageError as error:
+        raise ModelError(f"{path}: {error}") from None
+    config: Any = checkpoint.config(getattr(kind, "Config"), path)  # noqa: B009
+    if len(header["labels"]) != config.num_classes:
+        raise ModelError(f"{path}: names {len(header['labels'])} labels, but its network has {config.num_classes}")
+    module = kind(config)
+    checkpoint.load_into(module, path)
+    return module.eval().requires_grad_(False)

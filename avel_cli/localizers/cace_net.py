@@ -259,10 +259,10 @@ class AttentionLayer(nn.Module):
 class TemporalEncoder(nn.Module):
     """Segments of one modality looking at each other."""
 
-    def __init__(self, in_features: int, width: int, dropout: float) -> None:
+    def __init__(self, in_features: int, width: int, dropout: float, hidden: int | None = None) -> None:
         super().__init__()
         self.project = nn.Linear(in_features, width)
-        layer = AttentionLayer(width, 4 * width, dropout)
+        layer = AttentionLayer(width, hidden or 4 * width, dropout)
         # copies: all layers start from the same weights, as in the published code
         self.layers = nn.ModuleList(copy.deepcopy(layer) for _ in range(ENCODER_LAYERS))
 
@@ -277,10 +277,10 @@ class TemporalEncoder(nn.Module):
 class CrossModalDecoder(nn.Module):
     """Segments of one modality looking at the other modality and at themselves."""
 
-    def __init__(self, in_features: int, width: int, dropout: float) -> None:
+    def __init__(self, in_features: int, width: int, dropout: float, hidden: int | None = None) -> None:
         super().__init__()
         self.project = nn.Linear(in_features, width)
-        self.layer = AttentionLayer(width, 2 * width, dropout)
+        self.layer = AttentionLayer(width, hidden or 2 * width, dropout)
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         """`[B, T, D]` from `[B, T, in_features]` and the other modality's encoding `[B, T, D]`."""
@@ -292,9 +292,9 @@ class CrossModalDecoder(nn.Module):
 class Interaction(nn.Module):
     """The product of two modalities looking at both of them."""
 
-    def __init__(self, config: CACENetConfig) -> None:
+    def __init__(self, config: CACENetConfig, heads: int = HEADS) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(config.d_model, HEADS, config.fusion_dropout, batch_first=True)
+        self.attention = nn.MultiheadAttention(config.d_model, heads, config.fusion_dropout, batch_first=True)
         self.norm = nn.LayerNorm(config.d_model)
         self.dropout = nn.Dropout(config.dropout)
 
