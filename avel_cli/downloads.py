@@ -67,7 +67,7 @@ def _check(path: Path, source: Source) -> None:
         return
     blob.unlink()
     path.unlink(missing_ok=True)
-    raise ModelError(f"{source.file_name} is damaged or has been replaced, {wrong}; it was removed, try again")
+    raise ModelError(f"{path.name} is damaged or has been replaced, {wrong}; it was removed, try again")
 
 
 # ------------------------------------------------------------------------------------------------------- the Hub
@@ -275,7 +275,9 @@ def _reason(error: Exception) -> str:
 def _status(status: int) -> str:
     """What an HTTP status means for somebody who wants a file."""
     if status in (401, 403):
-        return f"access is refused ({status}); if its terms must be accepted, do so there and set HF_TOKEN"
+        return (
+            f"access is refused ({status}): it is gone, private, or wants its terms accepted there; then set HF_TOKEN"
+        )
     if status in (404, 410):
         return f"it is not there, or no longer ({status})"
     if status == 429:

@@ -17,6 +17,7 @@ from avel_cli.errors import ModelError
 
 DEFAULT = "cace-net.starter"
 STRONGEST = "cace-net.ave"
+SUFFIX = ".safetensors"  # of weights files
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class ModelCard:
         card: the Markdown page that goes with them.
         assets: the published files that the weights and their encoders are made of; none of what ships with avel.
         missing: those of them that are still to be fetched.
+        own: a file of the user's, which no name stands for.
     """
 
     name: str
@@ -44,6 +46,12 @@ class ModelCard:
     card: Path
     assets: tuple[Asset, ...] = ()
     missing: tuple[Asset, ...] = ()
+    own: bool = False
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of all weights that must be made ready before use, see `published.prepare`."""
+        return self.encoders if self.own else (self.name, *self.encoders)
 
 
 def folder() -> Path:
@@ -122,21 +130,25 @@ def fetch(asset: Asset, *, offline: bool = False, listener: downloads.Listener |
     )
 
 
-def _shipped(path: Path, header: dict[str, Any]) -> ModelCard:
+def _from_file(path: Path, header: dict[str, Any], *, own: bool = False) -> ModelCard:
     encoders = tuple(header["encoders"])
-    size = path.stat().st_size + sum(encoder_file(name).stat().st_size for name in encoders)
+    still = missing(encoders)
+    there = (weights_file(name).stat().st_size for name in encoders if weights_file(name).is_file())
     return ModelCard(
         name=header["name"],
         localizer=header["network"],
         description=header["description"],
         labels=tuple(header["labels"]),
         licence=header["licence"],
-        size_bytes=size,
+        size_bytes=path.stat().st_size + sum(there) + sum(asset.size for asset in still),
         encoders=encoders,
         grid=header["grid"],
         figures=header["figures"],
         path=path,
         card=path.with_suffix(".md"),
+        assets=tuple(asset for name in encoders for asset in catalogue().made_of(name)),
+        missing=still,
+        own=own,
     )
 
 
@@ -166,16 +178,23 @@ def _published(name: str) -> ModelCard:
 def models() -> list[ModelCard]:
     """Every localizer whose weights ship with avel or are published, by name."""
     headers = [(path, checkpoint.read_header(path)) for path in folder().glob("*.safetensors")]
-    shipped = [_shipped(path, header) for path, header in headers if header["kind"] == "localizer"]
+    shipped = [_from_file(path, header) for path, header in headers if header["kind"] == "localizer"]
     return sorted([*shipped, *map(_published, catalogue().models)], key=lambda card: card.name)
 
 
 def model(name: str) -> ModelCard:
     """The card of the model called `name`; `auto` is the strongest whose weights are all on this machine.
 
+    A name that ends in `.safetensors` is that of a file, as `avel train` writes them.
+
     Raises:
-        ModelError: if there is no such model; the text names the closest one.
+        ModelError: if there is no such model; the text names the closest one. Or if the file is missing or no localizer.
     """
+    if name.endswith(SUFFIX):
+        header = checkpoint.read_header(Path(name))
+        if header["kind"] != "localizer":
+            raise ModelError(f"{name}: holds the {header['kind']} {header['network']}, not a localizer")
+        return _from_file(Path(name), header, own=True)
     known = {found.name: found for found in models()}
     if name == "auto":
         name = STRONGEST if STRONGEST in known and not known[STRONGEST].missing else DEFAULT

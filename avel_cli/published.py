@@ -18,7 +18,7 @@ from torch import Tensor
 
 from avel_cli import checkpoint, foreign, hub, recipes
 from avel_cli.catalogue import Asset
-from avel_cli.downloads import Listener
+from avel_cli.downloads import FOLDERS, Listener
 from avel_cli.encoders import encoder_class
 from avel_cli.errors import ModelError, UsageError
 from avel_cli.localizers import localizer_class
@@ -121,7 +121,7 @@ def _alone(target: Path) -> Iterator[None]:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
-        raise ModelError(f"{target.parent}: {error.strerror}; AVEL_CACHE chooses another folder") from None
+        raise ModelError(f"{target.parent}: {error.strerror}; {FOLDERS}") from None
     try:
         yield
     finally:
@@ -165,7 +165,10 @@ def _convert(
     if broken:
         raise ModelError(f"{what}: holds values that are not finite, in {', '.join(broken[:3])}")
     origin = [_provenance(asset, path) for asset, path in zip(assets, files, strict=True)]
-    checkpoint.save(target, state, {**header, "name": name, "published": origin}, torch.float32)
+    try:
+        checkpoint.save(target, state, {**header, "name": name, "published": origin}, torch.float32)
+    except ModelError as error:
+        raise ModelError(f"{error}; {FOLDERS}") from None
 
 
 def _encoder(name: str, states: Sequence[State], what: str) -> tuple[State, dict[str, Any]]:

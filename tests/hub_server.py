@@ -61,6 +61,7 @@ class Hub:
 
     files: dict[str, Served] = field(default_factory=dict)  # by address: repository!file, or path of a plain URL
     requests: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Range
+    tokens: dict[str, str] = field(default_factory=dict)  # path → Authorization
     url: str = ""
 
     @property
@@ -99,6 +100,7 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path, self.headers.get("Range", "")))
+        self.hub.tokens[path] = self.headers.get("Authorization", "")
         if path.startswith("/api/"):
             self._api(path)
         elif "/resolve/" in path:

@@ -252,6 +252,15 @@ def test_a_pattern_and_a_short_commit_find_the_one_file(hub_server, pattern):  #
     assert len(hub_server.requests) == asked
 
 
+def test_the_token_is_for_the_hub_alone(hub_server, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    Place(hub_server, "model").fetch(file="*.pth.tar")
+    Place(hub_server, "url").fetch()
+    told = {path: token for path, token in hub_server.tokens.items() if token}
+    assert set(told.values()) == {"Bearer hf_secret"}
+    assert {path.split("/")[1] for path in told} == {"api", "o"}
+
+
 def test_a_pattern_that_fits_none_or_several_is_an_error_that_lists_them(hub_server):  # noqa: F811
     place = Place(hub_server, "model")
     with pytest.raises(ModelError, match="no file fits"):
