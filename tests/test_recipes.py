@@ -10,6 +10,7 @@ SHIPPED = {
     "starter-sound": EncoderRecipe,
     "starter-picture": EncoderRecipe,
     "cace-net.starter": StarterRecipe,
+    "ccln.starter": StarterRecipe,
     "loco.starter": DenseRecipe,
     "loco.tiny": DenseRecipe,
     "loco.unav100-i3d": DenseRecipe,
