@@ -228,6 +228,20 @@ class ComposedSequences(Dataset[Sample]):
         return sample._replace(audio=sample.audio.float(), visual=sample.visual.float())
 
 
+def sequence_names(composition: Composition, part: str) -> list[str]:
+    """The names of the sequences of a part, which decide what is in them."""
+    return [f"{part}-{index:04d}" for index in range(composition.sequences[part])]
+
+
+def part_pool(composition: Composition, data: Sequence[Path], part: str, sample_rate: int, size: int) -> Pool:
+    """The sounds, and the pictures for frames of `size`, that sequences of a part are made of."""
+    split, kept = PARTS[part]
+    rows = [row for row in starter.read_manifests(data) if row.split == split]
+    aside = held_out(rows)
+    rows = [row for row in rows if kept is None or (row.group in aside) == kept]
+    return Pool(rows, composition.labels, sample_rate, size * 4 // 3)
+
+
 def composed(composition: Composition, data: Sequence[Path], part: str, cache: Path) -> ComposedSequences:
     """The sequences of a part, from `cache` if they were made before of the same packs with the same encoders.
 
@@ -242,14 +256,11 @@ def composed(composition: Composition, data: Sequence[Path], part: str, cache: P
     if path.is_file():
         return ComposedSequences([Sample(*fields) for fields in torch.load(path, weights_only=True)])
     sound, picture = (encoders.load(name) for name in ENCODERS)
-    split, kept = PARTS[part]
-    rows = [row for row in starter.read_manifests(data) if row.split == split]
-    aside = held_out(rows)
-    rows = [row for row in rows if kept is None or (row.group in aside) == kept]
-    pool = Pool(rows, composition.labels, sound.config.sample_rate, picture.config.size * 4 // 3)
+    pool = part_pool(composition, data, part, sound.config.sample_rate, picture.config.size)
     log.info("composing %d sequences of part %s", composition.sequences[part], part)
-    names = [f"{part}-{index:04d}" for index in range(composition.sequences[part])]
-    sequences = ComposedSequences([compose(pool, sound, picture, composition.mixture, name) for name in names])
+    names = sequence_names(composition, part)
+    made = (make(pool, picture.config.size, composition.mixture, name) for name in names)
+    sequences = ComposedSequences([encode(one, sound, picture, name) for one, name in zip(made, names, strict=True)])
     cache.mkdir(parents=True, exist_ok=True)
     working = path.with_suffix(".part")
     torch.save([tuple(sample) for sample in sequences.samples], working)
@@ -257,22 +268,43 @@ def composed(composition: Composition, data: Sequence[Path], part: str, cache: P
     return sequences
 
 
-@torch.inference_mode()
-def compose(pool: Pool, sound: StarterSoundDense, picture: StarterPictureDense, mixture: Mixture, name: str) -> Sample:
-    """Compose and encode one sequence; the same name gives the same one. Features lie on the encoders' grid."""
+class Made(NamedTuple):
+    """A sequence before it is encoded.
+
+    Attributes:
+        plan: what happens in it.
+        wave: `[samples]` in -1..1.
+        frames: distinct pictures `[M, 3, size, size]` in 0..1.
+        shown: which of them is shown in each quarter of a second, `[4 * seconds]`.
+    """
+
+    plan: Plan
+    wave: Tensor
+    frames: Tensor
+    shown: Tensor
+
+
+def make(pool: Pool, size: int, mixture: Mixture, name: str) -> Made:
+    """Make one sequence with pictures of `size`; the same name gives the same one."""
     rng = torch.Generator().manual_seed(zlib.crc32(name.encode()))
     sequence = plan(rng, len(pool.sounds), mixture)
-    waves = sound_track(sequence, pool, rng).unfold(0, sound.window, sound.stride)
-    frames, shown = picture_track(sequence, pool, picture.config.size, rng)
+    wave = sound_track(sequence, pool, rng)
+    return Made(sequence, wave, *picture_track(sequence, pool, size, rng))
+
+
+@torch.inference_mode()
+def encode(made: Made, sound: StarterSoundDense, picture: StarterPictureDense, name: str) -> Sample:
+    """The features of a sequence, on the grid of the encoders, and its events."""
+    waves = made.wave.unfold(0, sound.window, sound.stride)
     with torch.autocast("cpu", torch.bfloat16):
         audio = torch.cat([sound(some).float() for some in waves.split(64)])
-        vectors = torch.cat([picture.pooled(picture.maps(some * 2 - 1).float()) for some in frames.split(64)])
-    visual = picture.encode(vectors[shown].unfold(0, picture.window, picture.stride).movedim(-1, 1))
-    events = sequence.events()
+        vectors = torch.cat([picture.pooled(picture.maps(some * 2 - 1).float()) for some in made.frames.split(64)])
+    visual = picture.encode(vectors[made.shown].unfold(0, picture.window, picture.stride).movedim(-1, 1))
+    events = made.plan.events()
     seconds = np.array([(event.start, event.end) for event in events]).reshape(-1, 2)
     segments = torch.from_numpy(to_steps(seconds, sound.grid)).float()
     labels = torch.tensor([event.label for event in events], dtype=torch.int64)
-    return Sample(name, sequence.duration, audio, visual, segments, labels)
+    return Sample(name, made.plan.duration, audio, visual, segments, labels)
 
 
 def held_out(rows: Sequence[Recording]) -> set[str]:

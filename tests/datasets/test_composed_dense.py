@@ -85,7 +85,8 @@ def test_labels_show_only_while_they_are_seen_and_share_the_frame(pool):
 def test_a_sequence_lies_on_the_grid_and_its_name_decides_it(pool):
     sound, picture = StarterSoundDense(SOUND).eval(), StarterPictureDense(PICTURE).eval()
     first, again, other = (
-        composed_dense.compose(pool, sound, picture, Mixture(), name) for name in ("train-1", "train-1", "train-2")
+        composed_dense.encode(composed_dense.make(pool, 96, Mixture(), name), sound, picture, name)
+        for name in ("train-1", "train-1", "train-2")
     )
     assert torch.equal(first.audio, again.audio)
     assert torch.equal(first.visual, again.visual)
@@ -100,7 +101,7 @@ def test_sequences_are_composed_once_and_again_for_another_mixture(pack, tmp_pat
     counts = {"train": 2, "val": 1, "test": 1}
     first = composed_dense.composed(Composition(LABELS, counts), [pack], "train", tmp_path)
     other = composed_dense.composed(Composition(LABELS, counts, Mixture(both=0.2)), [pack], "train", tmp_path)
-    monkeypatch.setattr(composed_dense, "compose", None)
+    monkeypatch.setattr(composed_dense, "make", None)
     again = composed_dense.composed(Composition(LABELS, counts), [pack], "train", tmp_path)
     assert all(
         torch.equal(a.audio, b.audio) and torch.equal(a.labels, b.labels) for a, b in zip(first, again, strict=True)
