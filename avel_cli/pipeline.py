@@ -20,7 +20,7 @@ from torch import Tensor
 from avel_cli import checkpoint, encoders, hub, localizers, published
 from avel_cli.encoders.grid import Grid
 from avel_cli.encoders.stream import FeatureStream, Precision
-from avel_cli.errors import MediaError, SetupError
+from avel_cli.errors import MediaError, ModelError, SetupError
 from avel_cli.localizers.dense_windows import Rows, propose_windows
 from avel_cli.media.probe import Media, probe
 from avel_cli.timeline import proposals, segments
@@ -62,8 +62,8 @@ class Detector:
     """Weights loaded once, used for any number of files.
 
     Args:
-        model: a name from `avel models`, or `auto`, the strongest on this machine. Published weights
-            that are missing are fetched.
+        model: a name from `avel models`, or `auto`, the strongest on this machine; or a weights file that `avel train`
+            wrote, `*.safetensors`. Published weights that are missing are fetched.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: of the encoders' arithmetic; `bf16` and `fp16` are faster on GPUs and differ a little.
         frames_per_second: for encoders that average over frames, fewer are faster and less faithful; None takes
@@ -89,21 +89,26 @@ class Detector:
     ) -> None:
         self.device, self.precision = choose_device(device), precision
         self.card = hub.model(model)
-        names = (self.card.name, *self.card.encoders)
-        self.files = published.prepare(names, offline=offline, files=weights or {}, say=log.warning)
-        path, *paths = (self.files[name] for name in names)
+        ready = published.prepare(self.card.needs, offline=offline, files=weights or {}, say=log.warning)
+        self.files = {self.card.name: self.card.path, **ready}
+        path = self.files[self.card.name]
         header = checkpoint.read_header(path)
-        kind = localizers.localizer_class(self.card.localizer)
-        self.localizer = kind(checkpoint.config(getattr(kind, "Config"), path))  # noqa: B009
-        checkpoint.load_into(self.localizer, path)
-        self.localizer.eval().requires_grad_(False).to(self.device)
+        self.localizer = localizers.load(path).to(self.device)
         self.sound, self.picture = (
-            encoders.load(name, path, frames_per_second).to(self.device)
-            for name, path in zip(self.card.encoders, paths, strict=True)
+            encoders.load(name, self.files[name], frames_per_second).to(self.device) for name in self.card.encoders
         )
+        self._check_widths(path)
         self.grid = Grid(**self.card.grid)
         self.threshold, self.min_score = float(header["threshold"]), float(header["min_score"])
         self.steps: int | None = header.get("steps")  # of a window, for dense localizers
+
+    def _check_widths(self, path: Path) -> None:
+        config: Any = self.localizer.config
+        widths = {"sound": (self.sound, config.audio_dim), "picture": (self.picture, config.visual_dim)}
+        for modality, (encoder, width) in widths.items():
+            if encoder.modality != modality or encoder.shape[-1] != width:
+                name = self.card.encoders[modality == "picture"]
+                raise ModelError(f"{path}: takes {modality} features {width} wide, which is not what {name} makes")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -259,8 +264,9 @@ class Windows:
         audio = torch.cat([audio, audio.new_zeros(missing, *audio.shape[1:])])
         visual = torch.cat([visual, visual.new_zeros(missing, *visual.shape[1:])])
         output = self.localizer(audio.unsqueeze(0), visual.unsqueeze(0))
-        events = output.event_logits[0].sigmoid()[: len(self._present)].cpu().numpy()
-        classes = output.category_logits[0].softmax(-1).cpu().numpy()
+        event_logits, category_logits = getattr(output, "decodable", output[:2])  # there is a word for "no event at all"
+        events = event_logits[0].sigmoid()[: len(self._present)].cpu().numpy()
+        classes = category_logits[0].softmax(-1).cpu().numpy()
         self.scores.add(self.segments - len(self._present), events * np.array(self._present), classes)
         self._next = self.segments + HOP
 

@@ -31,7 +31,7 @@ STDOUT = "-"
 
 @click.command(short_help="Find the events in video files.")
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True)
-@click.option("-m", "--model", default="auto", show_default=True, help="Weights by name (see avel models), or auto.")
+@options.model
 @click.option(
     "-f",
     "--format",
@@ -139,8 +139,8 @@ def _load(
     from avel_cli.published import prepare
 
     files = options.named(weights, [card.name])
-    prepare([card.name], offline=settings["offline"], files=files, say=console.say, watch=console.download)
-    detector = Detector(card.name, weights=files, **settings)
+    prepare(card.needs, offline=settings["offline"], files=files, say=console.say, watch=console.download)
+    detector = Detector(model if card.own else card.name, weights=files, **settings)
     console.say(detector.description)
     return detector, Options(**filters | {"labels": labels})
 

@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 
 from avel_cli.cli import options
 from avel_cli.cli.console import Console
+from avel_cli.cli.jobs import EvalJob
+from avel_cli.errors import UsageError
+
+OWN = "DIR"  # stands for a folder of one's own videos
+# data set → the function of a console and a job that does the work
+JOBS = {
+    "starter": "avel_cli.cli.eval_starter:starter",
+    "ave": "avel_cli.cli.eval_clips:ave",
+    OWN: "avel_cli.cli.eval_clips:own",
+}
 
 
 @click.command("eval", short_help="Measure weights on data with known answers.")
-@click.option("--dataset", type=click.Choice(["starter"]), required=True, help="What to measure on.")
-@click.option("--model", default="auto", show_default=True, help="Weights by name (see avel models), or auto.")
-@options.packs
+@options.dataset([name for name in JOBS if name != OWN])
+@options.model
+@options.data
 @click.option(
-    "--cache",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder for the composed clips.",
+    "--task", type=click.Choice(["full", "weak"]), help="Supervision to compare with.  [default: the weights']"
 )
+@options.output
 @click.option("--json", "as_json", is_flag=True, help="Write the figures as JSON.")
+@click.option("--offline", is_flag=True, help="Never open a connection.")
 @options.verbosity
 @click.pass_obj
-def evaluate(console: Console, /, dataset: str, model: str, data: Sequence[Path], cache: Path, as_json: bool) -> None:
-    """Measure starter weights on the test split: taggers on files, the localizer and baselines on composed clips."""
-    from avel_cli.evaluation.starter import evaluate_model
+def evaluate(console: Console, /, dataset: str, data: tuple[Path, ...], **settings: Any) -> None:
+    """Measure weights on the test split of a data set; pictures of the figures go to the output folder.
 
-    figures = evaluate_model(model, data, cache)
-    if as_json:
-        click.echo(json.dumps(figures, indent=2))
-        return
-    console.table(["measure", "percent"], [[name, f"{value:.2f}"] for name, value in figures.items()])
+    \b
+    avel eval --dataset ave --model cace-net.ave --data data/AVE
+    avel eval --dataset ave --checkpoint runs/cace-net.ave.safetensors --data data/AVE --json
+    """
+    own = dataset not in JOBS
+    if own:
+        data = (Path(dataset), *data)
+    if not data:
+        raise UsageError(f"--dataset {dataset} wants its folder: --data DIR")
+    module, _, function = JOBS[OWN if own else dataset].partition(":")
+    work: Callable[[Console, EvalJob], None] = getattr(import_module(module), function)
+    work(console, EvalJob(data=data, **settings))

@@ -15,6 +15,7 @@ from avel_cli.cli.console import Console
 from avel_cli.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 class Number(click.FloatRange):
@@ -38,6 +39,21 @@ def verbosity(command: Command) -> Command:
     for names, level, text in levels:
         command = click.option(*names, is_flag=True, expose_value=False, callback=_sets(level), help=text)(command)
     return command
+
+
+def model(command: Command) -> Command:
+    """Adds --model and --checkpoint, both of which give `model`: a name, or the path of a weights file."""
+    kind = click.Path(exists=True, dir_okay=False)
+    command = click.option(
+        "--checkpoint",
+        type=kind,
+        expose_value=False,
+        callback=_own_weights,
+        metavar="FILE",
+        help="Weights of your own.",
+    )(command)
+    text = "Weights by name (see avel models), or auto."
+    return click.option("-m", "--model", default="auto", show_default=True, is_eager=True, help=text)(command)
 
 
 def device(command: Command) -> Command:
@@ -82,11 +98,39 @@ def named(files: Mapping[str, Path], names: Sequence[str]) -> dict[str, Path]:
     return {name or names[0]: path for name, path in files.items()}
 
 
-def packs(command: Command) -> Command:
-    """Adds --data, the folders of the starter packs."""
-    folder = click.Path(exists=True, file_okay=False, path_type=Path)
-    text = "Folder of a starter pack; give it for each pack."
-    return click.option("--data", type=folder, multiple=True, required=True, help=text)(command)
+def dataset(known: Sequence[str]) -> Callable[[Command], Command]:
+    """Adds --dataset: one of these, or the folder of one's own videos."""
+
+    def check(ctx: click.Context, param: click.Parameter, value: str) -> str:
+        if value not in known and not Path(value).is_dir():
+            raise click.BadParameter(f"{value!r} is neither {', '.join(known)} nor a folder with labels.csv")
+        return value
+
+    text = f"{', '.join(known)}, or a folder of your own videos with labels.csv."
+    return click.option("--dataset", required=True, callback=check, metavar="NAME|DIR", help=text)
+
+
+def data(command: Command) -> Command:
+    """Adds --data, the folders of a data set."""
+    text = "Folder of the data set; of the starter packs one for each."
+    return click.option("--data", type=FOLDER, multiple=True, help=text)(command)
+
+
+def output(command: Command) -> Command:
+    """Adds -o, the folder of a training run."""
+    text = "Folder for weights, checkpoints and tables."
+    kind = click.Path(path_type=Path)
+    return click.option("-o", "--output", type=kind, default=Path("runs"), show_default=True, help=text)(command)
+
+
+def _own_weights(ctx: click.Context, param: click.Parameter, path: str | None) -> None:
+    if path is None:
+        return
+    if not path.endswith(".safetensors"):
+        raise click.BadParameter(f"{path!r} is no .safetensors file, as avel train writes them")
+    if ctx.params.get("model", "auto") != "auto":
+        raise click.BadParameter("give a model's name with --model or a file with --checkpoint, not both")
+    ctx.params["model"] = path
 
 
 def _device(ctx: click.Context, param: click.Parameter, name: str) -> str:

@@ -2,48 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from avel_cli.cli import options
 from avel_cli.cli.console import Console
+from avel_cli.cli.jobs import TrainJob
 from avel_cli.errors import UsageError
 
-if TYPE_CHECKING:
-    from avel_cli.training.starter import StarterRecipe
-
-MODELS = {"cace-net": "cace-net.starter", "starter-sound": "starter-sound", "starter-picture": "starter-picture"}
+OWN = "DIR"  # stands for a folder of one's own videos
+# data set and model → default recipe, and the function of a console and a job that does the work
+JOBS = {
+    ("starter", "starter-sound"): ("starter-sound", "avel_cli.cli.train_starter:encoder"),
+    ("starter", "starter-picture"): ("starter-picture", "avel_cli.cli.train_starter:encoder"),
+    ("starter", "cace-net"): ("cace-net.starter", "avel_cli.cli.train_starter:localizer"),
+    ("ave", "cace-net"): ("cace-net.ave", "avel_cli.cli.train_clips:ave"),
+    ("ave", "ccln"): ("ccln.ave", "avel_cli.cli.train_clips:ave"),
+    (OWN, "cace-net"): ("cace-net.folder", "avel_cli.cli.train_clips:own"),
+}
 
 
 @click.command(short_help="Train weights.")
-@click.option("--dataset", type=click.Choice(["starter"]), required=True, help="What to train on.")
-@click.option("--model", type=click.Choice(list(MODELS)), required=True, help="What to train.")
-@options.packs
+@options.dataset(sorted({dataset for dataset, _ in JOBS if dataset != OWN}))
 @click.option(
-    "--pretrain-data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of class folders of pictures, where the recipe pretrains.",
+    "--model", type=click.Choice(list(dict.fromkeys(m for _, m in JOBS))), required=True, help="What to train."
+)
+@options.data
+@click.option(
+    "--pretrain-data", type=options.FOLDER, help="Folder of class folders of pictures, where the recipe pretrains."
 )
 @click.option("--recipe", help="A recipe file, or the name of one that ships.  [default: the model's]")
 @click.option("--set", "changes", metavar="KEY=VALUE", multiple=True, help="Change the recipe, e.g. schedule.lr=1e-3.")
-@click.option(
-    "--seeds",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Train this many times, with seeds from the recipe's on, and report mean and spread (localizers).",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder for weights, checkpoints and logs.",
-)
+@click.option("--select", type=click.Choice(["val", "test"]), help="Split that chooses the epoch.  [default: val]")
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp64"]), help="Arithmetic.  [default: the recipe's]")
+@click.option("--encoder", "encoders", multiple=True, help="For one's own videos: one for sound, one for pictures.")
+@click.option("--in-memory", is_flag=True, help="Read all features at the start: for fast GPUs; AVE's take 3.4 GB.")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Train so often; tell the spread.")
+@options.output
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the output folder.")
 @options.verbosity
 @click.pass_obj
@@ -52,58 +51,38 @@ def train(
     /,
     dataset: str,
     model: str,
-    data: Sequence[Path],
-    pretrain_data: Path | None,
+    data: tuple[Path, ...],
     recipe: str | None,
-    changes: Sequence[str],
-    seeds: int,
-    output: Path,
-    resume: bool,
+    changes: tuple[str, ...],
+    select: str | None,
+    precision: str | None,
+    **settings: Any,
 ) -> None:
-    """Train the starter encoders or a localizer on the starter packs.
+    """Train encoders or a localizer: on the starter packs, on a published data set, or on videos of one's own.
 
     \b
-    avel train --dataset starter --model starter-sound --data packs/starter --data packs/starter_extra
+    avel train --dataset ave --model cace-net --data data/AVE
+    avel train --dataset ave --model cace-net --recipe cace-net.ave-none --seeds 5 --data data/AVE
+    avel train --dataset my_videos/ --model cace-net          with labels.csv: file,start,end,label
+
+    Several processes or GPUs: accelerate launch -m avel_cli train …, or torchrun.
     """
-    from avel_cli import recipes
-
-    if seeds > 1 and model != "cace-net":
-        raise UsageError("--seeds is for localizers; an encoder is trained once")
-    if pretrain_data and model != "starter-picture":
+    own = Path(dataset).is_dir() and not any(dataset == known for known, _ in JOBS)
+    key = (OWN if own else dataset, model)
+    if key not in JOBS:
+        models = ", ".join(name for known, name in JOBS if known == key[0])
+        raise UsageError(f"there is no recipe for {model} on {dataset}; --model can be {models}")
+    if own:
+        data = (Path(dataset), *data)
+    if settings["encoders"] and not own:
+        raise UsageError("--encoder is for your own videos; the features of a data set are there already")
+    if settings["pretrain_data"] and model != "starter-picture":
         raise UsageError("--pretrain-data is for starter-picture; nothing else is pretrained")
-    name = recipe or MODELS[model]
-    if model == "cace-net":
-        from avel_cli.training.starter import StarterRecipe
-
-        _localizer(console, recipes.load(StarterRecipe, name, changes), data, seeds, output, resume)
-        return
-    from avel_cli.training.encoders import EncoderRecipe, train_encoder
-
-    path = train_encoder(model, recipes.load(EncoderRecipe, name, changes), data, output, pretrain_data, resume)
-    console.say(f"weights written to {path}")
-
-
-def _localizer(
-    console: Console, recipe: StarterRecipe, data: Sequence[Path], seeds: int, output: Path, resume: bool
-) -> None:
-    """Train with each seed; the weights of the first are written, accuracies of all are told."""
-    import statistics
-    from dataclasses import replace
-
-    from avel_cli.evaluation.starter import localizer_accuracy
-    from avel_cli.training import starter
-
-    learnt_from, test = (starter.composed(recipe, data, split, output) for split in (recipe.split, "test"))
-    rows, accuracies = [], []
-    for seed in range(recipe.seed, recipe.seed + seeds):
-        trained = starter.train(replace(recipe, seed=seed), learnt_from, output, resume=resume)
-        own, accuracy = (localizer_accuracy(trained, clips) for clips in (learnt_from, test))
-        rows.append([str(seed), f"{own:.2f}", f"{accuracy:.2f}"])
-        accuracies.append(accuracy)
-        if seed == recipe.seed:
-            path = output / f"{recipe.name}.safetensors"
-            starter.save(trained, recipe, path, {"composed test, segment accuracy": round(accuracy, 2)})
-            console.say(f"weights of seed {seed} written to {path}")
-    console.table(["seed", "learnt from", "test"], rows, title=f"{recipe.name}: segment accuracy in percent")
-    if seeds > 1:
-        console.say(f"test {statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f} over {seeds} seeds")
+    if not data:
+        raise UsageError(f"--dataset {dataset} wants its folder: --data DIR")
+    name, where = JOBS[key]
+    given = {"select": select, "schedule.precision": precision}
+    changes = (*changes, *(f"{key}={value}" for key, value in given.items() if value))
+    module, _, function = where.partition(":")
+    work: Callable[[Console, TrainJob], None] = getattr(import_module(module), function)
+    work(console, TrainJob(model, recipe or name, changes, data, **settings))

@@ -70,6 +70,12 @@ class WeakCACENetOutput(NamedTuple):
     category_logits: Tensor
     clip_logits: Tensor
 
+    @property
+    def decodable(self) -> tuple[Tensor, Tensor]:
+        """What `decode_segments` takes: where "no event at all" is the best of the clip, no segment is an event."""
+        empty = self.clip_logits.argmax(dim=1, keepdim=True) == self.category_logits.shape[1]
+        return self.event_logits.masked_fill(empty, -torch.inf), self.category_logits
+
 
 class WeakStream(nn.Module):
     """Everything that audio and vision each have for themselves after the guidance."""

@@ -165,7 +165,7 @@ class Batches:
 
 
 class Trained(NamedTuple):
-    """A network on the CPU in evaluation mode, the epoch that it is from, counted from 1, and its score if it has one."""
+    """A network on the CPU in evaluation mode, the epoch that it is from, counted from 1, and its score, if any."""
 
     model: nn.Module
     epoch: float

@@ -1,0 +1,141 @@
+"""`avel train` on clips with one category each: AVE, and one's own videos cut like it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from avel_cli import recipes
+from avel_cli.cli import own_videos
+from avel_cli.cli.console import Console
+from avel_cli.cli.jobs import TrainJob, only_folder
+from avel_cli.datasets.ave import AVE
+from avel_cli.evaluation import clips, plots
+from avel_cli.evaluation.ave import PUBLISHED, AVEFigures
+from avel_cli.training import ave as training
+from avel_cli.training.ave import AVERecipe, Clips, Trained
+from avel_cli.training.processes import team
+from avel_cli.training.record import read
+from avel_cli.writers.files import whole_file
+
+HELD_OUT = ("val", "test")
+TERMS = ("loss", "event", "category", "gate", "cas", "contrastive", "branch", "fee", "wccl")
+
+
+def ave(console: Console, job: TrainJob) -> None:
+    """Train on AVE's features."""
+    recipe = recipes.load(AVERecipe, job.recipe, job.changes)
+    folder = only_folder(job.data, "ave")
+    learn = AVE(folder, "train", weak=recipe.task == "weak", in_memory=job.in_memory)
+    held = {"val": AVE(folder, "val"), "test": AVE(folder, "test")}
+    results = run(console, recipe, learn, held, job)
+    if results:
+        rows = [[row.system, f"{row.accuracy:.2f}", row.source] for row in PUBLISHED if row.supervision == recipe.task]
+        rows += [[f"{recipe.name}, seed {result.seed}", f"{result.test:.2f}", "this run"] for result in results]
+        title = f"segment accuracy on test, %, {recipe.task} supervision; this run: {recipe.selection}"
+        console.table(["system", title, "source"], rows)
+
+
+def own(console: Console, job: TrainJob) -> None:
+    """Train on videos of one's own."""
+    recipe = recipes.load(AVERecipe, job.recipe, job.changes)
+    recipe = replace(recipe, encoders=job.encoders or recipe.encoders)
+    with team().main_process_first():  # the others find what the first has made
+        splits = own_videos.load(console, only_folder(job.data, "a folder of videos"), recipe.encoders, job.output)
+    run(console, recipe, splits["train"], {"val": splits["val"], "test": splits["test"]}, job)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one seed came to: the chosen epoch, and segment accuracies in percent."""
+
+    seed: int
+    epoch: float
+    val: float
+    test: float
+
+
+def run(console: Console, recipe: AVERecipe, learn: Clips, held: Mapping[str, Clips], job: TrainJob) -> list[Result]:
+    """Train with each seed and say how it went; the weights of the best seed on the selecting split are written.
+
+    Only the first of several processes gives results.
+    """
+    if not training.is_first():
+        console.setLevel(logging.ERROR)
+    score = partial(clips.accuracy, clips=held[recipe.select], task=recipe.task)
+    results: list[Result] = []
+    best: tuple[float, Trained, AVEFigures] | None = None
+    for seed in range(recipe.seed, recipe.seed + job.seeds):
+        trained = training.train(replace(recipe, seed=seed), learn, job.output, score=score, resume=job.resume)
+        if not training.is_first():
+            continue
+        network = training.forward(trained.model.to(team().device))
+        measured = {split: clips.figures(network, held[split], recipe.task) for split in HELD_OUT}
+        results.append(Result(seed, trained.epoch, measured["val"].accuracy, measured["test"].accuracy))
+        console.say(f"seed {seed}: epoch {trained.epoch:g}, val {results[-1].val:.2f}, test {results[-1].test:.2f}")
+        chosen = measured[recipe.select].accuracy
+        if best is None or chosen > best[0]:
+            best = chosen, trained, measured["test"]
+    if best is not None:
+        _write(console, recipe, results, best[1], best[2], job.output)
+    return results
+
+
+def _write(
+    console: Console, recipe: AVERecipe, results: Sequence[Result], best: Trained, test: AVEFigures, out: Path
+) -> None:
+    """Weights, figures and curves of a run, and a table."""
+    values = [result.test for result in results]
+    summary: dict[str, Any] = {
+        "test segment accuracy": round(test.accuracy, 3),
+        "seeds": len(results),
+        "mean": round(statistics.mean(values), 3),
+        "spread": round(statistics.stdev(values), 3) if len(values) > 1 else None,
+        "best": round(max(values), 3),
+        "selection": recipe.selection,
+        "supervision": recipe.task,
+    }
+    path = out / f"{recipe.name}.safetensors"
+    training.save(best, recipe, path, test.labels, summary)
+    report = {**summary, "runs": [asdict(result) for result in results], "test": test.to_dict()}
+    report |= {"published": [row._asdict() for row in PUBLISHED], "recipe": recipes.to_dict(recipe)}
+    with whole_file(path.with_suffix(".json")) as stream:
+        json.dump(report, stream, indent=2, ensure_ascii=False)
+    _draw(recipe, results, path.with_suffix(".png"), out)
+    rows = [[str(r.seed), f"{r.epoch:g}", f"{r.val:.2f}", f"{r.test:.2f}"] for r in results]
+    if len(values) > 1:
+        rows.append([f"mean of {len(values)}", "", "", f"{summary['mean']:.2f} ± {summary['spread']:.2f}"])
+        rows.append(["best", "", "", f"{summary['best']:.2f}"])
+    rows += [[name, "", "", f"{value:.2f}"] for name, value in test.reference.items()]
+    console.table(
+        ["seed", "epoch", "val", "test"], rows, title=f"{recipe.name}, segment accuracy, %; {recipe.selection}"
+    )
+    console.say(f"weights written to {path}; {recipe.selection}")
+
+
+def _draw(recipe: AVERecipe, results: Sequence[Result], path: Path, out: Path) -> None:
+    """Curves: terms of the loss of the first seed, a point an epoch, and the score of each."""
+    tables = {result.seed: read(out / f"{recipe.name}-seed{result.seed}.csv") for result in results}
+    scores = {
+        f"{recipe.select}, seed {seed}": [(int(row["step"]), float(row["score"])) for row in rows if row["score"]]
+        for seed, rows in tables.items()
+    }
+    rows = tables[results[0].seed]
+    ends = [step for step, _ in next(iter(scores.values()))]
+    losses = {name: _by_epoch(rows, name, ends) for name in TERMS if name in rows[0]}
+    plots.training_curves(losses, scores, path)
+
+
+def _by_epoch(rows: Sequence[Mapping[str, str]], name: str, ends: Sequence[int]) -> list[tuple[float, float]]:
+    """The mean of a column over each epoch, at its last step."""
+    starts = [0, *ends[:-1]]
+    return [
+        (end, statistics.mean(float(row[name]) for row in rows[start:end]))
+        for start, end in zip(starts, ends, strict=True)
+    ]
