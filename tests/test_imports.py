@@ -19,7 +19,7 @@ PACKAGE = Path(avel_cli.__file__).parent
 # From top to bottom: a part may import what stands below it or beside it, but not in a circle.
 LAYERS = [
     {"cli"},
-    {"pipeline", "extract", "published", "training", "evaluation"},
+    {"pipeline", "extract", "query", "published", "training", "evaluation"},
     {"datasets"},
     {"localizers", "encoders"},
     {"writers", "timeline"},

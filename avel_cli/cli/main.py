@@ -20,6 +20,7 @@ from avel_cli.errors import AvelError, SetupError, UsageError
 COMMANDS = {
     "detect": "avel_cli.cli.detect:detect",
     "extract": "avel_cli.cli.extract:extract",
+    "query": "avel_cli.cli.query:query",
     "train": "avel_cli.cli.train:train",
     "eval": "avel_cli.cli.eval:evaluate",
     "data": "avel_cli.cli.data:data",

@@ -20,6 +20,7 @@ JOBS = {
     ("starter", "starter-sound"): ("starter-sound", "avel_cli.cli.train_starter:encoder"),
     ("starter", "starter-picture"): ("starter-picture", "avel_cli.cli.train_starter:encoder"),
     ("starter", "cace-net"): ("cace-net.starter", "avel_cli.cli.train_starter:localizer"),
+    ("starter", "ccln"): ("ccln.starter", "avel_cli.cli.train_starter:localizer"),
     ("ave", "cace-net"): ("cace-net.ave", "avel_cli.cli.train_clips:ave"),
     ("ave", "ccln"): ("ccln.ave", "avel_cli.cli.train_clips:ave"),
     (OWN, "cace-net"): ("cace-net.folder", "avel_cli.cli.train_clips:own"),
