@@ -123,12 +123,13 @@ class Learner(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of the loss of a batch. Of several processes each runs the network on its share."""
-        device = self.normaliser.value.device
+        like = self.normaliser.value  # device and precision of the run
         own = share(torch.arange(len(batch.names)))
-        audio, visual, mask = (part[own].to(device) for part in (batch.audio, batch.visual, batch.mask))
-        output: DenseOutput = self.network(audio, visual, mask)
+        output: DenseOutput = self.network(
+            batch.audio[own].to(like), batch.visual[own].to(like), batch.mask[own].to(like.device)
+        )
         output = DenseOutput(*(_whole(part, len(batch.names)) for part in output))
-        segments, labels = ([part.to(device) for part in parts] for parts in (batch.segments, batch.labels))
+        segments, labels = ([part.to(like.device) for part in parts] for parts in (batch.segments, batch.labels))
         lengths = [logits.shape[1] for logits in output.logits]
         targets = assign_labels(segments, labels, lengths, output.logits[0].shape[2])
         recipe = self.recipe

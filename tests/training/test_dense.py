@@ -95,6 +95,18 @@ def test_a_killed_run_continues_to_the_same_weights_bit_for_bit(samples, recipe,
     assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
+def test_the_base_network_learns_in_the_same_way(samples, recipe, tmp_path, precision):
+    schedule = replace(recipe.schedule, steps=0, epochs=2, precision=precision)
+    model = {"d_model": 16, "heads": 2, "unimodal_layers": 1, "levels": 3, "head_dim": 16, "dependency_dim": 4}
+    base = replace(recipe, network="unav", model=model, schedule=schedule, steps=32, every=0)
+    network = dense.train(base, samples[:16], CLASSES, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "loco.tiny-seed1.csv").read_text().splitlines()))
+    assert len(rows) == 4
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert all(value.isfinite().all() for value in network.state_dict().values())
+
+
 def test_every_epoch_shows_every_video_once_in_another_order(samples, recipe):
     crops = Crops(samples[:20], recipe)  # batches of 8: the last 4 videos of each epoch are left out
     names = [crops[place].name for place in range(32)]
