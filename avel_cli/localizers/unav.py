@@ -68,8 +68,8 @@ class DependencyBlock(nn.Module):
 
     def in_chunks(self, block: Block, rows: Tensor, masks: Tensor | None) -> Tensor:
         """`block` on `[R, L, C]`, where rows know nothing of each other."""
-        share = self.config.chunk_classes / self.config.num_classes
-        size = max(1, int(len(rows) * share)) if share else len(rows)
+        classes = self.config.num_classes
+        size = max(1, len(rows) * (self.config.chunk_classes or classes) // classes)
         again = self.config.checkpoint and torch.is_grad_enabled()
         chunks = rows.split(size)
         parts = []
