@@ -52,7 +52,8 @@ def prepare(
         names: of models and encoders.
         offline: open no connection.
         files: local files by the name of the asset that they are, or of the model or encoder made of it alone. What
-            is made of them is kept under their hash, and never takes the place of the official weights.
+            is made of them is kept under their hash, and never takes the place of the official weights. A weights
+            file of avel is used as it is.
         say: is told what is about to be done, a line at a time.
         watch: makes a progress bar.
 
@@ -96,6 +97,8 @@ def _ready(name: str, own: Mapping[str, Path], fetch: Callable[[Asset], Path], s
     """The weights file of one model or encoder, made if it is not there."""
     assets = hub.catalogue().made_of(name)
     mine = [own[asset.name] for asset in assets if asset.name in own]
+    if len(mine) == 1 and _is_ours(name, mine[0]):
+        return mine[0]
     target = _own_file(name, mine) if mine else hub.weights_file(name)
     if not assets and not target.is_file():
         raise ModelError(f"{name}: {target} is missing; install avel again")
@@ -107,6 +110,25 @@ def _ready(name: str, own: Mapping[str, Path], fetch: Callable[[Asset], Path], s
             _convert(hub.weights_name(name), assets, originals, target, say)
             _discard(originals)
     return target
+
+
+def _is_ours(name: str, path: Path) -> bool:
+    """Whether a local file is one of avel for this model or encoder, as training writes it: it is taken as it is.
+
+    Raises:
+        ModelError: if it is one of avel for something else.
+    """
+    try:
+        header = checkpoint.read_header(path)
+    except ModelError:
+        return False
+    model = hub.catalogue().models.get(name)
+    wanted = ("localizer", model.localizer) if model else ("encoder", hub.weights_name(name))
+    if (header["kind"], header["network"]) != wanted:
+        raise ModelError(f"{path}: holds the {header['kind']} {header['network']}, not {name}")
+    if model and tuple(header["labels"]) != hub.catalogue().tasks[model.task].labels:
+        raise ModelError(f"{path}: learnt other labels than {name}")
+    return True
 
 
 @contextmanager
