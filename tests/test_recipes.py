@@ -4,6 +4,7 @@ from avel_cli import recipes
 from avel_cli.errors import UsageError
 from avel_cli.training.dense import DenseRecipe
 from avel_cli.training.encoders import EncoderRecipe
+from avel_cli.training.finetune import FinetuneRecipe
 from avel_cli.training.starter import StarterRecipe
 
 SHIPPED = {
@@ -11,6 +12,8 @@ SHIPPED = {
     "starter-picture": EncoderRecipe,
     "cace-net.starter": StarterRecipe,
     "ccln.starter": StarterRecipe,
+    "resnet50.finetune": FinetuneRecipe,
+    "vgg19.finetune": FinetuneRecipe,
     "loco.starter": DenseRecipe,
     "loco.tiny": DenseRecipe,
     "loco.unav100-i3d": DenseRecipe,
