@@ -267,6 +267,7 @@ class _Checkpoint:
 
 def _of_all(files: list[Path]) -> list[Path]:
     """The files of all processes, sorted."""
-    from accelerate.utils import gather_object  # type: ignore[import-untyped]
-
-    return sorted(gather_object(files))
+    parts = [files] * (world := team().num_processes)
+    if world > 1:
+        torch.distributed.all_gather_object(parts, files)
+    return sorted(file for part in parts for file in part)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.functional import center_crop
@@ -186,17 +186,32 @@ def collect(
     for path, name in list(zip(videos, names, strict=True))[rank::world]:
         file = folder / f"{name}.pair.safetensors"
         try:
-            if not path.is_file():
-                raise InputError(f"{path}: no such file")
-            facts = maker.facts(path)
-            if not file.is_file() or read_facts(file) != facts:
-                tensors = maker.pair(path)
-                with whole_path(file) as part:
-                    save_file(tensors, part, metadata={"avel": json.dumps(facts)})
-            made.append(file)
+            _make(maker, path, file)
         except InputError as error:
             say(f"left out: {error}")
+        else:
+            made.append(file)
     return made
+
+
+def _make(maker: PairMaker, path: Path, file: Path) -> None:
+    """Write the pair of a video, unless it is there.
+
+    Raises:
+        InputError: if the video cannot be used.
+        UsageError: if the pair cannot be written.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    facts = maker.facts(path)
+    if read_facts(file) == facts:
+        return
+    pair = maker.pair(path)
+    try:
+        with whole_path(file) as part:
+            part.write_bytes(save(pair, {"avel": json.dumps(facts)}))
+    except InputError as error:
+        raise UsageError(str(error)) from None
 
 
 class Pairs(Dataset[tuple[Tensor, Tensor]]):
