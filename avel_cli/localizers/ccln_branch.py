@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from avel_cli.localizers.cace_net import HEADS, AttentionLayer, adapter
 
 Context = Literal["none", "clip"]
+BRANCH = "ccln-branch"  # the network in the header of weights of the branch alone, which localizes nothing by itself
 
 
 class Recurrent(nn.Module):

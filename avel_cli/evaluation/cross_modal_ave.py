@@ -1,0 +1,164 @@
+"""Weights of CCLN on AVE, asked where in one modality the event of the other is. CCLN is a reconstruction.
+
+AVE is split twice: once for localization, once for cross-modal localization. Weights are scored on the test clips of
+the lists that they learnt from, and on no others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from avel_cli import checkpoint, localizers
+from avel_cli.datasets.ave import Annotations, Split, read_annotations, read_split
+from avel_cli.datasets.ave_files import ANNOTATIONS, AUDIO_FEATURES, VISUAL_FEATURES, Rows, require
+from avel_cli.errors import UsageError
+from avel_cli.evaluation.cross_modal import (
+    CrossModalAccuracy,
+    Embed,
+    PositionBaselines,
+    askable,
+    cross_modal_accuracy,
+    overlap,
+    position_baselines,
+    read_match_split,
+    segment_by_segment,
+)
+from avel_cli.localizers.ccln import CCLN
+from avel_cli.localizers.ccln_branch import BRANCH, CrossModalBranch, CrossModalConfig
+from avel_cli.pipeline import choose_device
+
+Lists = Literal["localization", "cross-modal localization"]
+TOGETHER = 64  # clips whose features are read at once
+NOTE = "CCLN as reconstructed from its abstract; its own figures are not known"
+
+
+@dataclass(frozen=True)
+class CrossModalFigures:
+    """What weights find, beside what position alone finds on the same clips; all in percent.
+
+    Attributes:
+        lists: whose test clips these are.
+        alone: whether every segment was embedded by itself; else position may have helped.
+        accuracy: of the weights.
+        baselines: of position.
+    """
+
+    lists: Lists
+    alone: bool
+    accuracy: CrossModalAccuracy
+    baselines: PositionBaselines
+
+    def rows(self) -> list[tuple[str, float]]:
+        """Names and percentages, for a table."""
+        found, position = self.accuracy, self.baselines
+        weights = [("A2V", found.a2v), ("V2A", found.v2a), ("mean of both", found.mean)]
+        return weights + [(f"position alone: {name}", value) for name, value in position._asdict().items()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain values."""
+        position = self.baselines._asdict()
+        figures = {**self.accuracy._asdict(), "mean": self.accuracy.mean, "position alone": position}
+        return {"lists": self.lists, "segments by themselves": self.alone, "note": NOTE, **figures}
+
+
+def check_lists(weights: Path, folder: Path, lists: Lists) -> None:
+    """Whether these weights may be scored on the test clips of these lists.
+
+    Raises:
+        UsageError: if they learnt from the other lists, which share clips with those.
+        ModelError: if it is no weights file.
+        SetupError: if the annotations or a list are missing.
+    """
+    learnt = lists_of(checkpoint.read_header(weights))
+    if learnt == lists:
+        return
+    trained, scored = _read_list(folder, learnt, "train"), _read_list(folder, lists, "test")
+    task = {"localization": "--task full or weak", "cross-modal localization": "--task cross-modal"}[learnt]
+    raise UsageError(
+        f"{weights}: learnt from the lists of {learnt}, which have {overlap(trained, scored)} of the {len(scored)} "
+        f"test clips of {lists}; score it with {task}"
+    )
+
+
+def lists_of(header: dict[str, Any]) -> Lists:
+    """The lists of AVE that weights with this header learnt from."""
+    return "cross-modal localization" if header["network"] == BRANCH else "localization"
+
+
+def evaluate_cross_modal(
+    weights: Path,
+    folder: Path,
+    *,
+    lists: Lists = "cross-modal localization",
+    alone: bool = True,
+    device: str = "auto",
+) -> CrossModalFigures:
+    """A2V and V2A of weights on AVE's test clips, with the baselines of position.
+
+    Args:
+        weights: of CCLN's branch, trained by itself for this task; or of the whole CCLN, for `lists="localization"`:
+            then on the clips of the ordinary test list that are part event, part background (published: 141).
+        folder: where AVE's annotations, features and lists lie.
+        lists: whose test clips.
+        alone: embed each segment by itself, as figures to be reported should be; else as the network was trained.
+        device: see `Detector`.
+
+    Raises:
+        UsageError: if the weights learnt from the other lists, have no branch, or are for other features.
+        ModelError: if it is no weights file.
+        SetupError: if a file of AVE is missing or wrong, or the device is not there.
+    """
+    check_lists(weights, folder, lists)
+    network = _network(weights)
+    annotations = Annotations(read_annotations(folder / ANNOTATIONS.name))
+    rows = _read_list(folder, lists, "test")
+    rows = rows[askable(annotations.events[rows])]
+    count = len(annotations.clips)
+    audio, visual = (Rows([(require(folder, file, count), file.key)]) for file in (AUDIO_FEATURES, VISUAL_FEATURES))
+    _check_widths(weights, network.config, audio, visual)
+    network.to(choose_device(device))
+    embeds = [_on_cpu(network, embed, alone) for embed in (network.embed_audio, network.embed_visual)]
+    a2v = v2a = 0.0
+    for some in rows.split(TOGETHER):
+        part = cross_modal_accuracy(audio.read(some), visual.read(some), annotations.events[some], *embeds)
+        a2v, v2a = a2v + part.a2v * len(some), v2a + part.v2a * len(some)
+    accuracy = CrossModalAccuracy(a2v / len(rows), v2a / len(rows), len(rows))
+    return CrossModalFigures(lists, alone, accuracy, position_baselines(annotations.events[rows]))
+
+
+def _read_list(folder: Path, lists: Lists, split: Split) -> Tensor:
+    clips = len(read_annotations(folder / ANNOTATIONS.name))
+    return (read_split if lists == "localization" else read_match_split)(folder, split, clips)
+
+
+def _network(weights: Path) -> CCLN | CrossModalBranch:
+    if checkpoint.read_header(weights)["network"] == BRANCH:
+        branch = CrossModalBranch(checkpoint.config(CrossModalConfig, weights))
+        checkpoint.load_into(branch, weights)
+        return branch.eval().requires_grad_(False)
+    network = localizers.load(weights)
+    if not isinstance(network, CCLN) or not network.config.wccl:
+        raise UsageError(
+            f"{weights}: has no space in which sound and picture can be compared; that needs CCLN's branch"
+        )
+    return network
+
+
+def _check_widths(weights: Path, config: Any, audio: Rows, visual: Rows) -> None:
+    here, wanted = (audio.row_shape[-1], visual.row_shape[-1]), (config.audio_dim, config.visual_dim)
+    if here != wanted:
+        raise UsageError(
+            f"{weights}: is for sound features {wanted[0]} wide and pictures {wanted[1]} wide; "
+            f"the data has {here[0]} and {here[1]}"
+        )
+
+
+def _on_cpu(network: nn.Module, embed: Embed, alone: bool) -> Embed:
+    """An embedding of features on the CPU by a network that may be elsewhere."""
+    inner = segment_by_segment(embed) if alone else embed
+    device = next(network.parameters()).device
+    return lambda features: inner(features.to(device)).cpu()
