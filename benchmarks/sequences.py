@@ -2,11 +2,13 @@
 
     python benchmarks/sequences.py train --data starter --data starter_extra -o runs --variant cdp --seed 1
     python benchmarks/sequences.py cace  --data starter --data starter_extra -o runs
+    python benchmarks/sequences.py measure --data starter --data starter_extra -o runs
     python benchmarks/sequences.py table -o runs
 
 `train` trains one variant of `loco.starter`, chooses on the part `val` and measures on the part `test`. `cace` applies
 `cace-net.starter` to the same sequences, one answer a second, and merges the seconds into events; the threshold that
-does best on `val` is taken. Each writes a JSON file into the folder; `table` puts them together.
+does best on `val` is taken. Each writes a JSON file into the folder; `measure` writes those of trained weights again,
+`table` puts them together.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from avel_cli import recipes
+from avel_cli import checkpoint, localizers, recipes
 from avel_cli.datasets.composed_dense import ENCODERS, Composition, composed, make, part_pool, sequence_names
 from avel_cli.encoders.grid import Grid
-from avel_cli.evaluation.dense import evaluate_localizer
+from avel_cli.evaluation.dense import annotated, evaluate_localizer
 from avel_cli.evaluation.detection import DetectionResult, Rows, evaluate
 from avel_cli.localizers.dense_windows import Rows as Features
 from avel_cli.pipeline import Detector, segment_scores
@@ -57,15 +59,36 @@ def train(args: argparse.Namespace) -> None:
 
     began = time.process_time()
     network = dense.train(recipe, parts["train"], len(labels), args.output / name, score=score)
-    seconds = time.process_time() - began
+    facts = {"seconds": round(time.process_time() - began)}
     results = {
         part: evaluate_localizer(network, parts[part], recipe.steps, GRID, names=labels) for part in ("val", "test")
     }
     figures = {"composed test, mAP": round(results["test"].average, 2)}
     path = args.output / f"{name}.safetensors"
     dense.save(network, recipe, path, figures, labels=labels, grid=GRID, encoders=ENCODERS)
-    facts = {"parameters": sum(p.numel() for p in network.parameters()), "seconds": round(seconds)}
-    _write(args.output / f"{name}.json", args.variant, args.seed, results, facts)
+    _write(path.with_suffix(".json"), args.variant, args.seed, results, facts)
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Measure all weights in the folder."""
+    for path in sorted(args.output.glob("*.safetensors")):
+        header, before = checkpoint.read_header(path), json.loads(path.with_suffix(".json").read_text())
+        recipe = recipes.build(DenseRecipe, header["recipe"])
+        kind = localizers.localizer_class(recipe.network)
+        network = kind(checkpoint.config(getattr(kind, "Config"), path))  # noqa: B009
+        checkpoint.load_into(network, path)
+        assert recipe.composition is not None
+        results = {
+            part: evaluate_localizer(
+                network.eval(),
+                composed(recipe.composition, args.data, part, args.cache),
+                recipe.steps,
+                GRID,
+                names=header["labels"],
+            )
+            for part in ("val", "test")
+        }
+        _write(path.with_suffix(".json"), before["variant"], before["seed"], results, {"seconds": before["seconds"]})
 
 
 def cace(args: argparse.Namespace) -> None:
@@ -103,8 +126,6 @@ def _segments(detector: Detector, composition: Composition, data: list[Path], pa
 
 def _merged(detector: Detector, scored: list[SegmentScores], sequences: object, threshold: float) -> DetectionResult:
     """Seconds whose event probability exceeds the threshold, merged where neighbours have one label."""
-    from avel_cli.evaluation.dense import annotated
-
     videos: list[str] = []
     rows = []
     for scores, sample in zip(scored, sequences, strict=True):  # type: ignore[call-overload]
@@ -146,7 +167,7 @@ def _spread(values: list[float]) -> str:
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "cace", "table"])
+    parser.add_argument("what", choices=["train", "cace", "measure", "table"])
     parser.add_argument("--data", type=Path, action="append", default=[], help="folder of a starter pack")
     parser.add_argument("--recipe", default="loco.starter")
     parser.add_argument("--variant", choices=list(VARIANTS), default="cdp")
@@ -157,7 +178,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    {"train": train, "cace": cace, "table": table}[args.what](args)
+    {"train": train, "cace": cace, "measure": measure, "table": table}[args.what](args)
 
 
 if __name__ == "__main__":

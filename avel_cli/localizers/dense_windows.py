@@ -35,6 +35,11 @@ class Rows(NamedTuple):
         """The steps `[first, last)`."""
         return Rows(*(column[first:last] for column in self))
 
+    def only(self, first: int, last: int) -> Rows:
+        """The same with nothing present outside of the steps `[first, last)`."""
+        steps = torch.arange(len(self.present), device=self.present.device)
+        return self._replace(present=self.present & (first <= steps) & (steps < last))
+
 
 @torch.inference_mode()
 def propose_windows(
@@ -43,7 +48,8 @@ def propose_windows(
     """First step and proposals of each window of a file, for `timeline.proposals.merge_windows`.
 
     Windows are as long as those in training and begin every half of that; the last one, which ends with the file, is
-    padded with zeros. No more rows are kept than a window has, and a block.
+    padded with zeros. Of each window only the middle half proposes, unless the file begins or ends there: a point near
+    an edge sees but half of what is around it. No more rows are kept than a window has, and a block.
 
     Args:
         localizer: a dense localizer in evaluation mode.
@@ -52,24 +58,24 @@ def propose_windows(
         min_score: proposals must score more, 0..1.
     """
     rows: Rows | None = None
-    first = seen = 0
+    first = 0
     for block in blocks:
         rows = block if rows is None else Rows(*(torch.cat(columns) for columns in zip(rows, block, strict=True)))
-        while len(rows.present) >= steps:
-            yield first, _proposed(localizer, rows.part(0, steps), steps, min_score)
-            seen = first + steps
+        while len(rows.present) > steps:
+            window = rows.part(0, steps).only(first and steps // 4, 3 * steps // 4)
+            yield first, _proposed(localizer, window, steps, min_score)
             rows, first = rows.part(steps // 2), first + steps // 2
-    if rows is not None and first + len(rows.present) > seen:
-        yield first, _proposed(localizer, rows, steps, min_score)
+    if rows is not None:
+        yield first, _proposed(localizer, rows.only(first and steps // 4, steps), steps, min_score)
 
 
 def _proposed(localizer: nn.Module, rows: Rows, steps: int, min_score: float) -> Proposals:
-    device = next(localizer.parameters()).device
+    like = next(localizer.parameters())
     missing = steps - len(rows.present)
-    audio, visual = (F.pad(part.to(device), (0, 0, 0, missing)).unsqueeze(0) for part in rows[:2])
-    mask = torch.arange(steps, device=device).unsqueeze(0) < len(rows.present)
+    audio, visual = (F.pad(part.to(like), (0, 0, 0, missing)).unsqueeze(0) for part in rows[:2])
+    mask = torch.arange(steps, device=like.device).unsqueeze(0) < len(rows.present)
     output = localizer(audio, visual, mask)
-    return propose(_levels(output, F.pad(rows.present.to(device), (0, missing))), min_score=min_score)
+    return propose(_levels(output, F.pad(rows.present.to(like.device), (0, missing))), min_score=min_score)
 
 
 def _levels(output: DenseOutput, present: Tensor) -> list[Level]:

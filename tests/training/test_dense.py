@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from avel_cli import checkpoint, recipes
 from avel_cli.datasets.dense import Sample
@@ -11,6 +12,7 @@ from avel_cli.encoders.grid import Grid
 from avel_cli.errors import UsageError
 from avel_cli.evaluation import dense as evaluation
 from avel_cli.evaluation.detection import Rows, evaluate
+from avel_cli.localizers.blocks import DenseOutput
 from avel_cli.localizers.dense_windows import Rows as FeatureRows
 from avel_cli.localizers.dense_windows import propose_windows
 from avel_cli.localizers.loco import LoCo, LoCoConfig
@@ -151,6 +153,28 @@ def test_windows_cover_a_file_however_its_features_arrive(trained, length):
     for (first, a), (other, b) in zip(whole, parts, strict=True):
         assert first == other
         np.testing.assert_array_equal(a.segments, b.segments)
+
+
+class Everywhere(nn.Module):
+    """Proposes one class around every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, audio, visual, mask):
+        steps = audio.shape[1]
+        return DenseOutput((torch.zeros(1, steps, 1),), (torch.ones(1, steps, 1, 2),), (mask,), (1,))
+
+
+@pytest.mark.parametrize("length", [30, 64, 65, 96, 128, 200])
+def test_every_step_proposes_in_one_window_the_one_with_most_around_it(length):
+    rows = FeatureRows.of(torch.zeros(length, 1), torch.zeros(length, 1))
+    windows = list(propose_windows(Everywhere(), [rows], 64))
+    points = [(first, first + found.segments.mean(axis=1)) for first, found in windows]
+    assert sorted(np.concatenate([found for _, found in points]).tolist()) == list(range(length))
+    assert all(found.min() >= first + 16 for first, found in points[1:])
+    assert all(found.max() < first + 48 for first, found in points[:-1])
 
 
 def test_nothing_is_proposed_where_nothing_is_present(trained, samples):
