@@ -17,7 +17,8 @@ from torch import Tensor
 
 from avel_cli.errors import ModelError
 
-WRAPPERS = ("model", "state_dict")  # keys under which training programs keep the weights among other things
+# Keys under which training programs keep the weights among other things; a moving average is what they test.
+WRAPPERS = ("state_dict_ema", "model", "state_dict")
 LEGACY_PICKLES = 4  # magic number, version, machine, objects
 # Parts of Python's own library whose names occur in honest files. Of any other part, a file has no need.
 HARMLESS = {"argparse", "collections", "enum", "pathlib", "typing", "_codecs"}

@@ -6,6 +6,7 @@ from avel_cli.training.dense import DenseRecipe
 from avel_cli.training.encoders import EncoderRecipe
 from avel_cli.training.finetune import FinetuneRecipe
 from avel_cli.training.starter import StarterRecipe
+from avel_cli.training.unav100 import UnAV100Recipe
 
 SHIPPED = {
     "starter-sound": EncoderRecipe,
@@ -16,9 +17,9 @@ SHIPPED = {
     "vgg19.finetune": FinetuneRecipe,
     "loco.starter": DenseRecipe,
     "loco.tiny": DenseRecipe,
-    "loco.unav100-i3d": DenseRecipe,
-    "loco.unav100-onepeace": DenseRecipe,
-    "unav.unav100-i3d": DenseRecipe,
+    "loco.unav100-i3d": UnAV100Recipe,
+    "loco.unav100-onepeace": UnAV100Recipe,
+    "unav.unav100-i3d": UnAV100Recipe,
 }
 
 

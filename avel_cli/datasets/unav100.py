@@ -49,6 +49,7 @@ class FeatureSet:
         steps: length that batches are padded to.
         reach: steps by which events may stick out of a training crop: half a window where the authors count what
             the outermost features have seen as inside.
+        encoders: that make such features; of sound first, then those of pictures in the order of the files.
         source: where to get the files.
     """
 
@@ -58,6 +59,7 @@ class FeatureSet:
     grid: Grid
     steps: int
     reach: float
+    encoders: tuple[str, ...]
     source: str
 
     @property
@@ -73,6 +75,7 @@ I3D = FeatureSet(
     grid=Grid(stride=0.32, window=0.96),  # 24 and 8 frames at 25 a second
     steps=224,
     reach=0.0,
+    encoders=("vggish-unav", "i3d-rgb", "i3d-flow"),
     source="download the features linked in the README of github.com/ttgeng233/UnAV",
 )
 ONE_PEACE = FeatureSet(
@@ -82,6 +85,7 @@ ONE_PEACE = FeatureSet(
     grid=Grid(stride=0.25, window=1.0),  # 16 and 4 frames at 16 a second
     steps=256,
     reach=2.0,
+    encoders=("one-peace-sound", "one-peace-picture"),
     source="download the features linked in the README of github.com/ttgeng233/UniAV",
 )
 FEATURE_SETS = (I3D, ONE_PEACE)

@@ -49,6 +49,7 @@ class LoCoConfig(DenseConfig):
         lcc: what the correspondence loss aims at. `learned` and `fixed`: a Gaussian around the same moment, its width
             learned or 1 step; `softened`: the same moment and a little of the rest of its video; `diagonal`: the same
             moment alone; `off`: there is no such loss, and weights trained with it load without their part for it.
+            `lcf`, the name of later versions of the paper for all of it, is `learned`.
         lcc_form: `kl`, divergence from targets that sum to 1 for each step (our choice: only this form has a width
             that follows the data); `normalised_ce`, cross-entropy with the same targets; `density_ce`, cross-entropy
             with the Gaussian density as it is, which as far as the words tell is the paper's.
@@ -63,13 +64,13 @@ class LoCoConfig(DenseConfig):
     max_seq_len: int = 256
     window: int = 8
     perception: Perception = "cdp"
-    lcc: Literal["off", CorrespondenceTargets] = "learned"
+    lcc: Literal["off", "lcf", CorrespondenceTargets] = "learned"
     lcc_form: CorrespondenceForm = "kl"
     decoder_layers: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        targets = ("off", *get_args(CorrespondenceTargets))
+        targets = ("off", "lcf", *get_args(CorrespondenceTargets))
         choices = {"perception": get_args(Perception), "lcc": targets, "lcc_form": get_args(CorrespondenceForm)}
         for name, known in choices.items():
             if getattr(self, name) not in known:
@@ -238,7 +239,8 @@ class LoCo(nn.Module):
         width = config.d_model
         self.audio = UnimodalEncoder(config.audio_dim, config)
         self.visual = UnimodalEncoder(config.visual_dim, config)
-        self.correspondence = None if config.lcc == "off" else LocalCorrespondence(config, config.lcc)
+        targets = "learned" if config.lcc == "lcf" else config.lcc
+        self.correspondence = None if targets == "off" else LocalCorrespondence(config, targets)
         self.pyramid = Pyramid(self.block, config.levels)
         self.fuse = nn.Linear(2 * width, width)
         nn.init.zeros_(self.fuse.bias)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from avel_cli.errors import ModelError
 from avel_cli.localizers.official import fill
 from avel_cli.localizers.unav import UnAV, UnAVConfig
 
@@ -72,6 +73,37 @@ def from_official(state_dict: Mapping[str, Tensor], config: UnAVConfig) -> dict[
     ours = {name: torch.empty(tensor.shape) for name, tensor in model.state_dict().items()}
     fill(official_views(ours), state_dict, "UnAV")
     return ours
+
+
+def official_config(state_dict: Mapping[str, Tensor], max_seq_len: int) -> UnAVConfig:
+    """The configuration of the network that the state dict of a published checkpoint is from.
+
+    Args:
+        state_dict: its names may begin with `module.`.
+        max_seq_len: length that its inputs are padded to, which tensors do not tell.
+
+    Raises:
+        ModelError: if it is not from such a network.
+    """
+    shapes = {name.removeprefix("module."): tensor.shape for name, tensor in state_dict.items()}
+    try:
+        d_model, audio_dim, _ = shapes["backbone.embd_A.0.conv.weight"]
+        visual_dim = shapes["backbone.embd_V.0.conv.weight"][1]
+        num_classes, head_dim, _ = shapes["cls_head.cls_head.conv.weight"]
+        expanded = shapes.get("dependency_block.feature_expand.conv.weight", (0,))[0]
+    except (KeyError, ValueError, IndexError):
+        raise ModelError("these weights are not of a published UnAV") from None
+    return UnAVConfig(
+        audio_dim=audio_dim,
+        visual_dim=visual_dim,
+        num_classes=num_classes,
+        d_model=d_model,
+        levels=sum(name.startswith("reg_head.scale.") for name in shapes),
+        head_dim=head_dim,
+        max_seq_len=max_seq_len,
+        dependency_dim=expanded // num_classes,
+        official_padding=True,
+    )
 
 
 def _published_shape(name: str, tensor: Tensor) -> Tensor:

@@ -210,9 +210,10 @@ def save(
     *,
     labels: list[str],
     grid: Grid,
-    encoders: tuple[str, str],
+    encoders: tuple[str, ...],
+    dtype: torch.dtype | None = None,
 ) -> None:
-    """Write the weights with everything that is needed to use them."""
+    """Write the weights with everything that is needed to use them; as float16 unless there is a `dtype`."""
     header = {
         "kind": "localizer",
         "name": recipe.name,
@@ -229,4 +230,4 @@ def save(
         "recipe": asdict(recipe),
         "figures": figures,
     }
-    checkpoint.save(path, network.state_dict(), header)
+    checkpoint.save(path, network.state_dict(), header, dtype)
