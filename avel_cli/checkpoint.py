@@ -6,6 +6,7 @@ localizer also labels, grid, encoders and threshold; then licence, recipe and fi
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -154,6 +155,12 @@ def _some(names: list[str], most: int = 8) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Hash of the file, in hexadecimal."""
+    """Hash of the file, in hexadecimal; taken once for as long as the file does not change."""
+    facts = path.stat()
+    return _sha256(path, facts.st_mtime_ns, facts.st_size)
+
+
+@functools.lru_cache(64)
+def _sha256(path: Path, modified: int, size: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

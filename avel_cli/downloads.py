@@ -245,10 +245,15 @@ def _require_success(status: int, part: Path) -> None:
 # ------------------------------------------------------------------------------------------------------- reasons
 
 
-def _require_online(offline: bool) -> None:
+def is_offline() -> bool:
+    """Whether the user forbids connections, by the environment."""
     from huggingface_hub import constants
 
-    if offline or constants.is_offline_mode():
+    return bool(constants.is_offline_mode())
+
+
+def _require_online(offline: bool) -> None:
+    if offline or is_offline():
         raise ModelError("it is not on this machine, and no connection may be opened (--offline or HF_HUB_OFFLINE)")
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from avel_cli import checkpoint, encoders, published
 from avel_cli.encoders.base import Encoder
 from avel_cli.encoders.stream import Features, FeatureStream, Precision
-from avel_cli.errors import InputError
+from avel_cli.errors import InputError, UsageError
 from avel_cli.media.probe import Media
 from avel_cli.pipeline import Progress, choose_device
 from avel_cli.writers.files import whole_file, whole_path
@@ -29,6 +29,7 @@ FORMAT = "avel.features/1"
 LARGEST_HEADER = 1 << 20
 # What the loader of UnAV-100 looks for behind a video's name.
 UNAV_NAMES = {
+    "vggish": "vggish_1s",  # not the one that the loader wants
     "i3d-rgb": "rgb",
     "i3d-flow": "flow",
     "vggish-unav": "vggish",
@@ -69,7 +70,8 @@ class Extractor:
     Raises:
         ModelError: if an encoder is unknown, or its weights are missing or damaged, or cannot be fetched.
         SetupError: if the device is not there.
-        UsageError: if the frames of an encoder cannot be fewer.
+        UsageError: if the frames of an encoder cannot be fewer, or it does not make a feature a second and the options
+            are AVE's.
     """
 
     def __init__(
@@ -89,6 +91,9 @@ class Extractor:
             name: encoders.load(name, files[name], frames_per_second).to(target) for name in names
         }
         self._hashes = {name: checkpoint.sha256(files[name]) for name in names}
+        others = [name for name, encoder in self.encoders.items() if encoder.grid.stride != 1]
+        if others and (self.options.by_index or self.options.segments):
+            raise UsageError(f"{others[0]} does not make a feature a second; AVE's way is for those that do")
 
     def count(self, name: str, duration: float) -> int:
         """How many features the encoder `name` makes of a file of `duration` seconds."""
@@ -151,15 +156,17 @@ class Extractor:
                 return None
             raise InputError(f"{path} exists and was made otherwise; use --overwrite, or another folder with -o")
         stride = self.encoders[name].grid.stride
-        done = [np.zeros(0, bool)]
+        presence = [np.zeros(0, bool)]
+        done = 0
         with closing(self.stream(media, name)) as stream, whole_path(path) as part, part.open("xb") as file:
             _begin(file, path.suffix, facts)
             for step in stream:
                 file.write(step.values.cpu().contiguous().numpy().tobytes())
-                done.append(step.present)
+                presence.append(step.present)
+                done += len(step.present)
                 if progress:
-                    progress(min(sum(map(len, done)) * stride, media.duration), media.duration)
-            _finish(file, path, np.concatenate(done), facts)
+                    progress(min(done * stride, media.duration), media.duration)
+            _finish(file, path, np.concatenate(presence), facts)
         return stream.warnings
 
 

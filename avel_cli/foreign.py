@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import pickle
 import pickletools
 import re
 import sys
@@ -58,7 +59,9 @@ def read(path: Path, *, objects: bool = False) -> dict[str, Tensor]:
 
 
 def _reason(error: Exception) -> str:
-    """The heart of torch's long explanations."""
+    """The heart of torch's long explanations; those of Python's own errors help nobody."""
+    if not isinstance(error, (pickle.UnpicklingError, RuntimeError)):
+        return "it is damaged, or no weights file"
     if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
         return f"it names {named[1]}, which weights have no need of"
     return re.split(r"\. |\n", str(error))[0] or type(error).__name__

@@ -118,14 +118,15 @@ def fetch(asset: Asset, *, offline: bool = False, listener: downloads.Listener |
     Raises:
         ModelError: if no source gives it; the text says why, and how to get it by hand.
     """
-    reasons = []
+    reasons: dict[str, list[str]] = {}
     for source in asset.sources:
         try:
             return downloads.fetch(source, cache() / "downloads", offline=offline, listener=listener)
         except ModelError as error:
-            reasons.append(f"{source.place}: {error}")
+            reasons.setdefault(str(error), []).append(source.place)
+    told = "; ".join(f"{', '.join(places)}: {reason}" for reason, places in reasons.items())
     raise ModelError(
-        f"{asset.name} cannot be fetched; {'; '.join(reasons)}. "
+        f"{asset.name} cannot be fetched; {told}. "
         f"By hand: get it from {asset.by_hand} and add --weights {asset.name}=FILE"
     )
 

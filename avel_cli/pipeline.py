@@ -87,7 +87,7 @@ class Detector:
         offline: bool = False,
         weights: Mapping[str, Path] | None = None,
     ) -> None:
-        self.device, self.precision = choose_device(device), precision
+        self.device, self.precision, self.frames_per_second = choose_device(device), precision, frames_per_second
         self.card = hub.model(model)
         ready = published.prepare(self.card.needs, offline=offline, files=weights or {}, say=log.warning)
         self.files = {self.card.name: self.card.path, **ready}
@@ -155,7 +155,13 @@ class Detector:
             media=media.facts(),
             model=self.provenance(),
             grid=asdict(self.grid),
-            parameters={**asdict(options), "labels": list(options.labels), "threshold": self.threshold},
+            parameters={
+                **asdict(options),
+                "labels": list(options.labels),
+                "threshold": self.threshold,
+                "precision": self.precision,
+                "frames_per_second": self.frames_per_second,
+            },
         )
 
     def provenance(self) -> dict[str, Any]:
@@ -264,7 +270,8 @@ class Windows:
         audio = torch.cat([audio, audio.new_zeros(missing, *audio.shape[1:])])
         visual = torch.cat([visual, visual.new_zeros(missing, *visual.shape[1:])])
         output = self.localizer(audio.unsqueeze(0), visual.unsqueeze(0))
-        event_logits, category_logits = getattr(output, "decodable", output[:2])  # there is a word for "no event at all"
+        plain = output.event_logits, output.category_logits
+        event_logits, category_logits = getattr(output, "decodable", plain)  # of weak supervision
         events = event_logits[0].sigmoid()[: len(self._present)].cpu().numpy()
         classes = category_logits[0].softmax(-1).cpu().numpy()
         self.scores.add(self.segments - len(self._present), events * np.array(self._present), classes)

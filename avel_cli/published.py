@@ -16,17 +16,15 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from avel_cli import checkpoint, foreign, hub, recipes
+from avel_cli import checkpoint, downloads, foreign, hub, recipes
 from avel_cli.catalogue import Asset
 from avel_cli.downloads import FOLDERS, Listener
-from avel_cli.encoders import encoder_class
+from avel_cli.encoders import LARGE, encoder_class
 from avel_cli.errors import ModelError, UsageError
 from avel_cli.localizers import localizer_class
 from avel_cli.localizers.cace_net_official import from_official
 
 log = logging.getLogger("avel")
-
-LARGE = 2e9  # bytes of a file that is worth a word before it is loaded
 
 State = dict[str, Tensor]
 Watch = Callable[[str], AbstractContextManager[Listener | None]]  # a progress bar of that name
@@ -69,7 +67,7 @@ def prepare(
             return hub.fetch(asset, offline=offline, listener=listener)
 
     still = [asset for asset in hub.missing(wanted) if asset.name not in own]
-    if still and not offline:
+    if still and not offline and not downloads.is_offline():
         say(f"fetching {', '.join(map(_announcement, still))}")
     return {name: _ready(name, own, fetch, say) for name in wanted}
 

@@ -6,7 +6,8 @@
 The original way: OpenCV decodes the whole clip into a list, one second of frames (I3D: one stack) goes through the
 network at a time, flow is computed for each stack anew; sound is written to a file, read whole, resampled and
 transformed second by second with numpy. Both ways use the same networks with the same random weights, in processes of
-their own; the features are compared. Seconds are CPU seconds, which other work on the machine disturbs least.
+their own; the features are compared. Memory is that of the process alone: FFmpeg, which decodes for us, has its own,
+some tens of MB; OpenCV decodes within. Seconds are CPU seconds, which other work on the machine disturbs least.
 """
 
 from __future__ import annotations

@@ -92,6 +92,7 @@ def test_the_timeline_says_where_it_comes_from(detector, ffmpeg):
     assert timeline.model["name"] == "cace-net.starter"
     assert {len(digest) for digest in timeline.model["sha256"].values()} == {64}
     assert timeline.parameters["min_duration"] == 1.5
+    assert (timeline.parameters["precision"], timeline.parameters["frames_per_second"]) == ("fp32", None)
     assert timeline.parameters["min_score"] == detector.min_score
 
 

@@ -28,11 +28,14 @@ def download(console: Console, /, names: Sequence[str], dry_run: bool, weights: 
     or the user's folder for caches; what comes from the Hugging Face Hub passes through its own cache ($HF_HOME).
     """
     from avel_cli import hub
+    from avel_cli.catalogue import size_text
 
     wanted = [_of_family(name) for name in names]
     parts = hub.with_encoders(wanted)
     if dry_run:
         console.table(["part", "from", "size", "licence", "at hand"], _rows(parts))
+        missing = hub.missing(parts)
+        console.say(f"to fetch: {size_text(missing)}" if missing else "nothing to fetch")
         return
     files = options.named(weights, wanted)
     from avel_cli.published import prepare  # loads torch

@@ -97,6 +97,8 @@ def read_annotations(path: Path) -> tuple[Clip, ...]:
         raise SetupError(f"{path}: not a text file; {ave_files.ANNOTATIONS.remedy}") from None
     clips = []
     for number, line in enumerate(lines, start=1):
+        if number == 1 and line.lower().startswith("category&videoid&"):
+            continue  # some copies have a line of titles
         try:
             category, video, _, start, end = line.split("&")
             clips.append(Clip(category, video, int(start), int(end)))

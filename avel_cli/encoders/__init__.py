@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +14,9 @@ from avel_cli.errors import ModelError, UsageError
 if TYPE_CHECKING:
     from avel_cli.encoders.base import Encoder
 
+log = logging.getLogger("avel")
+
+LARGE = 2e9  # bytes of weights that are worth a word before they are loaded
 ENCODERS = {
     "starter-sound": "avel_cli.encoders.starter_sound:StarterSound",
     "starter-picture": "avel_cli.encoders.starter_picture:StarterPicture",
@@ -64,11 +68,13 @@ def load(name: str, path: Path | None = None, frames_per_second: int | None = No
         raise ModelError(f"{path}: holds {header.get('network')}, not the encoder {name}")
     config: Any = checkpoint.config(config_kind, path)
     if frames_per_second is not None and kind.modality == "picture":
-        if not hasattr(config, "frames_per_second"):
-            raise UsageError(f"{name} looks at motion, not at an average of frames; leave --frames-per-second out")
+        if not kind.averages:
+            raise UsageError(f"{name} is no average over the frames of a second; leave --frames-per-second out")
         config = replace(config, frames_per_second=frames_per_second)
     import torch
 
+    if (size := path.stat().st_size) > LARGE:
+        log.warning("%s: loading %.1f GB of weights, which take as much memory and more", name, size / 1e9)
     with torch.device("cpu" if kind.has_constants else "meta"):
         encoder = kind(config)
     checkpoint.load_into(encoder, path)

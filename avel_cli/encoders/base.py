@@ -19,6 +19,8 @@ class Encoder(nn.Module):
 
     Attributes:
         modality: what goes in.
+        averages: a feature is the mean over the frames of a second, so that fewer frames change it little; the
+            configuration has `frames_per_second`.
         rate: units a second.
         window: units that a feature sees.
         stride: units from one feature to the next.
@@ -35,6 +37,7 @@ class Encoder(nn.Module):
     has_constants: ClassVar[bool] = True
     config: Any
     modality: ClassVar[Literal["sound", "picture"]]
+    averages: ClassVar[bool] = False
     rate: int
     window: int
     stride: int

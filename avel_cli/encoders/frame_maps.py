@@ -18,6 +18,7 @@ class FrameMaps(Encoder):
     """
 
     modality = "picture"
+    averages = True
     features: nn.Module
 
     def __init__(self, frames_per_second: int, channels: int) -> None:

@@ -186,7 +186,7 @@ class I3DRGB(I3D):
 
     def prepare(self, units: Tensor) -> Tensor:
         """The middle of each frame but the last, uint8 `[n, 3, 224, 224]`; flow has no feature of the last either."""
-        return centre_crop(self.short_side(units[:-1]), CROP)
+        return torch.cat([centre_crop(self.short_side(frame), CROP) for frame in units[:-1].split(1)])
 
     @staticmethod
     def from_published(*states: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -216,9 +216,9 @@ class I3DFlow(I3D):
 
         Computed here, since three windows see each flow.
         """
-        frames = 2 * self._multiple_of_8(self.short_side(units).float()) / 255 - 1
+        frames = torch.cat([self.short_side(frame) for frame in units.split(1)])
         pairs = zip(frames[:-1].split(PAIRS), frames[1:].split(PAIRS), strict=True)
-        return torch.cat([self.quantised(centre_crop(self.flow(*pair), CROP)) for pair in pairs])
+        return torch.cat([self.quantised(centre_crop(self.flow(*map(self._scaled, pair)), CROP)) for pair in pairs])
 
     def flow(self, first: Tensor, second: Tensor) -> Tensor:
         """Pixels float32 `[n, 2, H, W]` by which each place moves between frames `[n, 3, H, W]` in -1..1.
@@ -239,10 +239,11 @@ class I3DFlow(I3D):
         return levels.round().to(torch.int16)
 
     @staticmethod
-    def _multiple_of_8(frames: Tensor) -> Tensor:
-        """`frames` `[n, 3, H, W]` with their borders repeated, half of it on each side."""
+    def _scaled(frames: Tensor) -> Tensor:
+        """Frames uint8 `[n, 3, H, W]` in -1..1, sides multiples of 8: borders are repeated, half of it on each side."""
         down, across = (-length % 8 for length in frames.shape[-2:])
-        return F.pad(frames, (across // 2, across - across // 2, down // 2, down - down // 2), mode="replicate")
+        border = (across // 2, across - across // 2, down // 2, down - down // 2)
+        return 2 * F.pad(frames.float(), border, mode="replicate") / 255 - 1
 
     @staticmethod
     def from_published(*states: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -105,11 +105,6 @@ def position_bias(table: nn.Embedding, rows: Tensor) -> Tensor:
     return bias.permute(2, 0, 1)
 
 
-def weight_bytes(network: nn.Module) -> int:
-    """Bytes of the parameters, which may lie on the meta device."""
-    return sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
-
-
 def unwrapped(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
     """The state dict in a training checkpoint, or the one that `state` is itself."""
     inner: Mapping[str, Tensor] = state.get("state_dict", state.get("model", state))

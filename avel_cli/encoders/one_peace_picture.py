@@ -18,7 +18,6 @@ from avel_cli.encoders.one_peace import (
     position_bias,
     rows_with_cls,
     unwrapped,
-    weight_bytes,
 )
 
 MEAN = (122.771, 116.746, 104.094)
@@ -92,12 +91,6 @@ class OnePeacePictureConfig:
     frames: int = 16
     size: int = 256
 
-    @property
-    def weight_bytes(self) -> int:
-        """Memory that the float32 weights take."""
-        with torch.device("meta"):
-            return weight_bytes(OnePeacePicture(self))
-
 
 class OnePeacePicture(Encoder):
     """A second of video to 1536 numbers, every quarter of a second."""
@@ -134,7 +127,8 @@ class OnePeacePicture(Encoder):
         """The middle of each frame, uint8 `[n, 3, 256, 256]`, its short side being 256."""
         scale = self.config.size / min(units.shape[1:3])
         height, width = (int(length * scale + 0.5) for length in units.shape[1:3])
-        return centre_crop(resized(units, height, width, antialias=False), self.config.size)
+        small = (resized(frame, height, width, antialias=False) for frame in units.split(1))
+        return torch.cat([centre_crop(frame, self.config.size) for frame in small])
 
     def encode(self, windows: Tensor) -> Tensor:
         """Features float32 `[N, D]`, of any length, of grey levels `[N, 16, 3, 256, 256]`."""

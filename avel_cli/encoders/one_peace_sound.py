@@ -19,7 +19,6 @@ from avel_cli.encoders.one_peace import (
     position_bias,
     rows_with_cls,
     unwrapped,
-    weight_bytes,
 )
 
 CONVOLUTIONS = ((10, 5), *[(3, 2)] * 4, *[(2, 2)] * 2)  # kernel and stride: 16000 samples to 49 tokens
@@ -96,15 +95,12 @@ class OnePeaceSoundConfig:
     channels: int = 512
     position_groups: int = 16
 
-    @property
-    def weight_bytes(self) -> int:
-        """Memory that the float32 weights take."""
-        with torch.device("meta"):
-            return weight_bytes(OnePeaceSound(self))
-
 
 class OnePeaceSound(Encoder):
-    """A second of sound to 1536 numbers of unit length, every quarter of a second."""
+    """A second of sound to 1536 numbers of unit length, every quarter of a second.
+
+    Sound shorter than a second is filled up with silence; the published features repeat it.
+    """
 
     modality = "sound"
     has_constants = False

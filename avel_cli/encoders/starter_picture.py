@@ -30,6 +30,7 @@ class StarterPicture(Encoder):
 
     config: StarterPictureConfig
     modality = "picture"
+    averages = True
 
     def __init__(self, config: StarterPictureConfig) -> None:
         super().__init__()
@@ -78,6 +79,8 @@ class StarterPictureDense(StarterPicture):
 
     Mean and maximum over the positions tell what fills the picture, and what is only somewhere in it.
     """
+
+    averages = False
 
     def __init__(self, config: StarterPictureConfig) -> None:
         super().__init__(config)

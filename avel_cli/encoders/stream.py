@@ -69,7 +69,8 @@ class FeatureStream(Iterator[Features]):
         self.encoder, self.count, self.together = encoder, count, together
         self._device = next(encoder.parameters()).device
         self._type = TYPES.get(precision)
-        self._total = (count - 1) * encoder.stride + encoder.window  # units that take part
+        self._span = max(encoder.window, encoder.stride)  # a stride may be longer than the window that it ends
+        self._total = (count - 1) * encoder.stride + self._span  # units that take part
         self._decoded = 0
         self._starts = media.video.start if media.video and encoder.modality == "picture" else 0.0
         self._reading, self._blocks = _decoded(media, encoder, track, pace)
@@ -94,7 +95,7 @@ class FeatureStream(Iterator[Features]):
         kept: list[Tensor] = []  # prepared units from the first one of feature `first` on
         for prepared in self._prepared():
             kept.append(prepared)
-            ready = (sum(map(len, kept)) - self.encoder.window) // self.encoder.stride + 1
+            ready = (sum(map(len, kept)) - self._span) // self.encoder.stride + 1
             while ready >= self.together or (ready > 0 and first + ready == self.count):
                 units = torch.cat(kept)
                 number = min(ready, self.together)

@@ -167,7 +167,7 @@ def read_frames(
     if pace is None:
         picture = picture.filter("setpts", f"floor(PTS+({_shift(media, media.video, 'V:0')}-0.0015)/TB+0.5)")
     else:
-        picture = picture.filter("settb", "1/90000").filter("setpts", f"floor((N/{pace}-0.0015)/TB+0.5)")
+        picture = picture.filter("settb", "1/90000").filter("setpts", f"floor(N/{pace}/TB+0.5)")
     picture = picture.filter("fps", Fraction(fps).limit_denominator(100_000), start_time=0, round="up")
     picture = picture.filter("scale", width, height, flags="area+accurate_rnd" if size else "bicubic")
 

@@ -93,8 +93,9 @@ def test_npy_files_hold_the_same_features_and_are_named_for_the_loader(films, ex
     assert (plain == load_file(tmp_path / "one.starter-sound.safetensors")["features"]).all()
     assert json.loads((tmp_path / "one_starter-sound.json").read_text())["encoder"] == "starter-sound"
     assert "2 of 2 features were there already" in extract(films / "one.mkv", *BOTH, "-f", "npy")[1]
-    names = ("i3d-rgb", "i3d-flow", "vggish-unav", "one-peace-picture", "one-peace-sound")
+    names = ("vggish", "i3d-rgb", "i3d-flow", "vggish-unav", "one-peace-picture", "one-peace-sound")
     assert [feature_file(Path(), "-id", name, ".npy").name for name in names] == [
+        "-id_vggish_1s.npy",
         "-id_rgb.npy",
         "-id_flow.npy",
         "-id_vggish.npy",
@@ -125,11 +126,19 @@ def test_ave_needs_all_its_videos_and_one_encoder_of_each_kind(films, extract, t
     code, err = extract(films, *BOTH, "-f", "h5", "--annotations", annotations)
     assert code == 2 and "1 of the 2 videos" in err and "gone" in err
     annotations.write_text("Bark&one&good&0&10\n")
-    two = ("-e", "starter-sound", "-e", "starter-sound-dense")
-    code, err = extract(films, *two, "-f", "h5", "--annotations", annotations)
-    assert code == 2 and "one encoder of each" in err
+    for names in (("starter-sound-dense",), ("starter-sound", "starter-sound-dense")):
+        given = [argument for name in names for argument in ("-e", name)]
+        code, err = extract(films, *given, "-f", "h5", "--annotations", annotations)
+        assert code == 2 and "starter-sound-dense does not make a feature a second" in err
     code, err = extract(films, *BOTH, "-f", "h5")
     assert code == 2 and "--annotations" in err
+
+
+def test_fewer_frames_are_for_encoders_that_average(films, extract):
+    code, err = extract(films / "one.mkv", "-e", "starter-picture-dense", "--frames-per-second", "2")
+    assert code == 2 and "--frames-per-second" in err
+    code, err = extract(films / "one.mkv", "-e", "starter-picture-dense", "--by-index")
+    assert code == 2 and "a feature a second" in err
 
 
 def test_frames_by_number_are_spread_over_all_of_the_file(films, extract, tmp_path):

@@ -8,6 +8,7 @@ import torch
 
 from avel_cli.encoders.base import Encoder
 from avel_cli.encoders.stream import FeatureStream
+from avel_cli.encoders.vgg19 import ave_frame_indices
 from avel_cli.errors import MediaError
 from avel_cli.media import probe
 
@@ -85,6 +86,14 @@ def test_pace_counts_frames_and_forgets_the_clock(counting):
     assert (values - expected).abs().max() <= 1.5
 
 
+def test_pace_is_exact_for_fast_films_too(ffmpeg):
+    grey = "color=black:s=16x16:r=60:d=4,format=gray,geq=lum='2*mod(N,100)'"
+    path = ffmpeg("fast.mkv", "-f", "lavfi", "-i", grey, "-c:v", "ffv1")
+    values, _ = _all(path, Greys(rate=16, window=16, stride=16), count=3, pace=59)
+    expected = torch.tensor(ave_frame_indices(3 * 59, seconds=3)).view(3, 16) % 100 * 2.0
+    assert (values - expected).abs().max() <= 1.5
+
+
 def test_frames_at_a_whole_rate_are_the_same_by_number_and_by_clock(counting):
     encoder = Greys(rate=16, window=16, stride=16)
     assert torch.equal(_all(counting, encoder, pace=25)[0], _all(counting, encoder)[0])
@@ -118,3 +127,16 @@ def test_early_close_ends_the_decoder(counting):
 def test_a_missing_stream_is_named(counting):
     with pytest.raises(MediaError, match="no audio track"):
         FeatureStream(probe(counting), Loudness(), 4)
+
+
+def test_a_window_shorter_than_the_stride_keeps_its_place_however_long_the_file(ffmpeg):
+    """A second of sound `i` has level `i`: after 25 s at a rate that must be changed, seconds are still seconds."""
+    levels = "+".join(f"gte(t,{second})" for second in range(1, 25))
+    path = ffmpeg("steps.wav", "-f", "lavfi", "-i", f"aevalsrc='0.02*(1+{levels})*sin(2*PI*500*t)':s=44100:d=25")
+    values, present = _all(path, Loudness(rate=16000, window=15600, stride=16000, resampler="kaiser"))
+    assert present.all()
+    expected = torch.arange(1, 26) * 0.02 * 0.5**0.5
+    assert (values[:, 0] / expected - 1).abs().max() < 2e-3
+    # the first 10 ms of a second belong to it and to no other: a shift would let the louder neighbour in
+    first = Loudness(rate=16000, window=160, stride=16000, resampler="kaiser")
+    assert (_all(path, first)[0][:, 0] / expected - 1).abs().max() < 2e-2
