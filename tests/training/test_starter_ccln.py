@@ -40,7 +40,7 @@ def clips() -> ComposedClips:
 
 
 def test_ccln_learns_what_neither_sound_nor_picture_alone_can_tell(clips, tmp_path):
-    recipe = tiny("ccln.starter", 150, "schedule.lr=5e-3")
+    recipe = tiny("ccln.starter", 100, "schedule.lr=5e-3")
     model = starter.train(recipe, clips, tmp_path)
     assert isinstance(model, CCLN) and not model.training
     background = 100 * (clips.targets == LABELS).double().mean().item()
