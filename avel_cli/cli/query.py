@@ -18,26 +18,30 @@ if TYPE_CHECKING:
     from avel_cli.pipeline import Detector
 
 
-class Span(click.ParamType):
-    """Two numbers of seconds, `3-5` or `0.5-2.25`."""
+NUMBER = r"(\d+\.?\d*|\.\d+)"
 
-    name = "START-END"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
-        """Begin and end."""
-        found = re.fullmatch(r"\s*(\d*\.?\d+|\d+\.)\s*-\s*(\d*\.?\d+|\d+\.)\s*", str(value), re.ASCII)
-        if not found:
-            self.fail(f"{value!r} is not START-END in seconds, for example 3-5 or 0.5-2.25", param, ctx)
-        begin, end = map(float, found.groups())
-        if begin >= end:
-            self.fail(f"{value!r} must begin before it ends", param, ctx)
-        return begin, end
+def _span(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[float, float] | None:
+    """Begin and end in seconds."""
+    if text is None:
+        return None
+    found = re.fullmatch(rf"\s*{NUMBER}\s*-\s*{NUMBER}\s*", text, re.ASCII)
+    if not found:
+        raise click.BadParameter(f"{text!r} is not START-END in seconds, for example 3-5 or 0.5-2.25")
+    begin, end = map(float, found.groups())
+    if begin >= end:
+        raise click.BadParameter(f"{text!r} must begin before it ends")
+    return begin, end
 
 
 @click.command(short_help="Find the picture that belongs to a sound, or the reverse.")
 @click.argument("path", metavar="FILE")
-@click.option("--sound", type=Span(), help="Find the pictures that belong to what is heard from START to END.")
-@click.option("--picture", type=Span(), help="Find the sounds that belong to what is seen from START to END.")
+@click.option(
+    "--sound", callback=_span, metavar="START-END", help="Find the pictures that belong to what is heard there."
+)
+@click.option(
+    "--picture", callback=_span, metavar="START-END", help="Find the sounds that belong to what is seen there."
+)
 @click.option(
     "-m",
     "--model",

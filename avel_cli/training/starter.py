@@ -77,8 +77,9 @@ class StarterRecipe:
     def config(self, audio_dim: int, visual_dim: int) -> CACENetConfig | CCLNConfig:
         """The network's configuration for these encoders and labels."""
         sizes = {"audio_dim": audio_dim, "visual_dim": visual_dim, "num_classes": len(self.labels)}
-        kind = CCLNConfig if self.network == "ccln" else CACENetConfig
-        return recipes.build(kind, {**self.model, **sizes}, "model.")
+        if self.network == "ccln":
+            return recipes.build(CCLNConfig, {**self.model, **sizes}, "model.")
+        return recipes.build(CACENetConfig, {**self.model, **sizes}, "model.")
 
     def build(self, audio_dim: int, visual_dim: int) -> CACENet | CCLN:
         """The network, with fresh weights."""
@@ -154,7 +155,7 @@ def loss_terms(
 
 def _float32(output: Output) -> Output:
     """Losses are computed in full: the contrastive one has a temperature of 0.01, for which bfloat16 will not do."""
-    return type(output)(*(part if part is None else part.float() for part in output))
+    return type(output)(*(part if part is None else part.float() for part in output))  # type: ignore[arg-type]
 
 
 def save(model: CACENet | CCLN, recipe: StarterRecipe, path: Path, figures: dict[str, Any]) -> None:
