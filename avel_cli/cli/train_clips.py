@@ -12,20 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from avel_cli import recipes
-from avel_cli.cli import own_videos
+from avel_cli.cli import curves, own_videos
 from avel_cli.cli.console import Console
 from avel_cli.cli.jobs import TrainJob, only_folder
 from avel_cli.datasets.ave import AVE
-from avel_cli.evaluation import clips, plots
+from avel_cli.evaluation import clips
 from avel_cli.evaluation.ave import PUBLISHED, AVEFigures
 from avel_cli.training import ave as training
 from avel_cli.training.ave import AVERecipe, Clips, Trained
 from avel_cli.training.processes import team
-from avel_cli.training.record import read
 from avel_cli.writers.files import whole_file
 
 HELD_OUT = ("val", "test")
-TERMS = ("loss", "event", "category", "gate", "cas", "contrastive", "branch", "fee", "wccl")
 
 
 def ave(console: Console, job: TrainJob) -> None:
@@ -107,35 +105,13 @@ def _write(
     report |= {"published": [row._asdict() for row in PUBLISHED], "recipe": recipes.to_dict(recipe)}
     with whole_file(path.with_suffix(".json")) as stream:
         json.dump(report, stream, indent=2, ensure_ascii=False)
-    _draw(recipe, results, path.with_suffix(".png"), out)
+    tables = {result.seed: out / f"{recipe.name}-seed{result.seed}.csv" for result in results}
+    curves.draw(tables, recipe.select, path.with_suffix(".png"), "accuracy, %")
     rows = [[str(r.seed), f"{r.epoch:g}", f"{r.val:.2f}", f"{r.test:.2f}"] for r in results]
     if len(values) > 1:
         rows.append([f"mean of {len(values)}", "", "", f"{summary['mean']:.2f} ± {summary['spread']:.2f}"])
         rows.append(["best", "", "", f"{summary['best']:.2f}"])
     rows += [[name, "", "", f"{value:.2f}"] for name, value in test.reference.items()]
-    console.table(
-        ["seed", "epoch", "val", "test"], rows, title=f"{recipe.name}, segment accuracy, %; {recipe.selection}"
-    )
+    columns = ["seed", "epoch", "val", f"test ({recipe.selection})"]
+    console.table(columns, rows, title=f"{recipe.name}: segment accuracy in percent")
     console.say(f"weights written to {path}; {recipe.selection}")
-
-
-def _draw(recipe: AVERecipe, results: Sequence[Result], path: Path, out: Path) -> None:
-    """Curves: terms of the loss of the first seed, a point an epoch, and the score of each."""
-    tables = {result.seed: read(out / f"{recipe.name}-seed{result.seed}.csv") for result in results}
-    scores = {
-        f"{recipe.select}, seed {seed}": [(int(row["step"]), float(row["score"])) for row in rows if row["score"]]
-        for seed, rows in tables.items()
-    }
-    rows = tables[results[0].seed]
-    ends = [step for step, _ in next(iter(scores.values()))]
-    losses = {name: _by_epoch(rows, name, ends) for name in TERMS if name in rows[0]}
-    plots.training_curves(losses, scores, path)
-
-
-def _by_epoch(rows: Sequence[Mapping[str, str]], name: str, ends: Sequence[int]) -> list[tuple[float, float]]:
-    """The mean of a column over each epoch, at its last step."""
-    starts = [0, *ends[:-1]]
-    return [
-        (end, statistics.mean(float(row[name]) for row in rows[start:end]))
-        for start, end in zip(starts, ends, strict=True)
-    ]

@@ -62,7 +62,6 @@ def main(out: Path) -> None:
     weights = train_all(out)
     torch.save(weights, out / f"weights{here.process_index}.pt")
     here.end_training()
-    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_come_to_the_weights_of_one(two, tmp_path):
