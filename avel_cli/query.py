@@ -15,7 +15,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from avel_cli.encoders.grid import Grid
@@ -158,7 +157,7 @@ def _embedded(
     present = []
     with closing(FeatureStream(media, encoder, count, track=track, precision=detector.precision)) as stream:
         for step in stream:
-            values.append(F.normalize(alone(step.values.unsqueeze(0))[0], dim=-1).cpu())
+            values.append(alone(step.values.unsqueeze(0))[0].cpu())
             present.append(step.present)
             tell(sum(map(len, present)) * detector.grid.stride)
     return Features(torch.cat(values), np.concatenate(present)), stream.warnings

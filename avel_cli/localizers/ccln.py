@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avel_cli.localizers.cace_net import HEADS, CACENetConfig, CoGuidance, adapter
@@ -287,15 +288,14 @@ class BranchStream(nn.Module):
         return self.head(clip), self.projector(clip) if self.projector else None
 
     def embed(self, x: Tensor) -> Tensor:
-        """Projections of segments `[B, T, P]`.
+        """Projections of segments `[B, T, P]`, of unit length: WCCL compares by angle.
 
         Raises:
             ValueError: if there are none, the network being without WCCL.
         """
         if self.projector is None:
             raise ValueError("a network without WCCL has no space in which sound and picture can be compared")
-        embedded: Tensor = self.projector(self.encoder(x))
-        return embedded
+        return F.normalize(self.projector(self.encoder(x)), dim=-1)
 
 
 class Branch(nn.Module):
@@ -375,7 +375,7 @@ class CCLN(nn.Module):
         return features * (1 + self.enhancement * relevance.tanh())
 
     def embed_audio(self, audio: Tensor) -> Tensor:
-        """Where the branch puts sounds, `[B, T, P]` from `[B, T, audio_dim]`.
+        """Where the branch puts sounds, `[B, T, P]` of unit length from `[B, T, audio_dim]`.
 
         Raises:
             ValueError: if the network has no such branch.
@@ -383,7 +383,9 @@ class CCLN(nn.Module):
         return self._branch().audio.embed(self.audio(audio))
 
     def embed_visual(self, visual: Tensor) -> Tensor:
-        """Where the branch puts pictures, `[B, T, P]` from `[B, T, H, W, visual_dim]` or means `[B, T, visual_dim]`.
+        """Where the branch puts pictures, `[B, T, P]` of unit length.
+
+        From maps `[B, T, H, W, visual_dim]` or their means `[B, T, visual_dim]`.
 
         Raises:
             ValueError: if the network has no such branch.
