@@ -2,6 +2,8 @@ import pytest
 
 from avel_cli import recipes
 from avel_cli.errors import UsageError
+from avel_cli.training.ave import AVERecipe
+from avel_cli.training.cross_modal import CrossModalRecipe
 from avel_cli.training.dense import DenseRecipe
 from avel_cli.training.encoders import EncoderRecipe
 from avel_cli.training.finetune import FinetuneRecipe
@@ -12,6 +14,7 @@ SHIPPED = {
     "starter-sound": EncoderRecipe,
     "starter-picture": EncoderRecipe,
     "cace-net.starter": StarterRecipe,
+    "ccln.ave-cross-modal": CrossModalRecipe,
     "ccln.starter": StarterRecipe,
     "resnet50.finetune": FinetuneRecipe,
     "vgg19.finetune": FinetuneRecipe,
@@ -20,7 +23,16 @@ SHIPPED = {
     "loco.unav100-i3d": UnAV100Recipe,
     "loco.unav100-onepeace": UnAV100Recipe,
     "unav.unav100-i3d": UnAV100Recipe,
+    "cace-net.folder": AVERecipe,
+    "cace-net.ave": AVERecipe,
+    "ccln.ave": AVERecipe,
+    "ccln.ave-weak": AVERecipe,
 }
+AVE_RUNS = """
+none audio-guide visual-guide co-guide lambda-0.2 lambda-0.4 lambda-0.8 psi-0 psi-0.15 psi-0.45
+contrast-2 contrast-3 contrast-4 contrast-5 efficient efficient-tuned weak
+"""
+SHIPPED |= {f"cace-net.ave-{run}": AVERecipe for run in AVE_RUNS.split()}
 
 
 def test_every_recipe_that_ships_is_listed_here():
@@ -73,3 +85,33 @@ def test_a_broken_file_is_named(tmp_path):
     broken.write_text("seed = 3")
     with pytest.raises(UsageError, match="does not fit"):
         recipes.load(EncoderRecipe, str(broken))
+
+
+def test_a_recipe_says_only_what_its_base_does_not(tmp_path):
+    (tmp_path / "one.toml").write_text("width = 8\nseed = 5\n[schedule]\nsteps = 10\nlr = 0.5\n")
+    (tmp_path / "two.toml").write_text(f'base = "{tmp_path / "one.toml"}"\nseed = 6\n[schedule]\nlr = 0.1\n')
+    recipe = recipes.load(EncoderRecipe, str(tmp_path / "two.toml"), ["schedule.batch=3"])
+    assert (recipe.width, recipe.seed) == (8, 6)
+    assert (recipe.schedule.steps, recipe.schedule.lr, recipe.schedule.batch) == (10, 0.1, 3)
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ('"{own}"', "is its own base"),
+        ('"nonsense"', 'no recipe "nonsense"'),
+        ("3", "base is 3, not the name of a recipe"),
+    ],
+)
+def test_a_base_that_makes_no_sense_is_refused(base, message, tmp_path):
+    own = tmp_path / "x.toml"
+    own.write_text(f"base = {base.format(own=own)}\nseed = 6\n")
+    with pytest.raises(UsageError, match=message):
+        recipes.load(EncoderRecipe, str(own))
+
+
+def test_keys_stay_strict_on_top_of_a_base(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text('base = "cace-net.ave"\n[schedule]\nepoch = 3\n')
+    with pytest.raises(UsageError, match=r'"schedule\.epoch"; did you mean "epochs"'):
+        recipes.load(AVERecipe, str(path))

@@ -7,6 +7,7 @@ the loss of the whole batch. So no loss has to be a mean over clips for the grad
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator  # type: ignore[import-untyped]
 
 
+@cache
 def team() -> Accelerator:
     """This process among the others, and its device.
 
