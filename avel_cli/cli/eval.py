@@ -19,6 +19,7 @@ OWN = "DIR"  # stands for a folder of one's own videos
 JOBS = {
     "starter": "avel_cli.cli.eval_starter:starter",
     "ave": "avel_cli.cli.eval_clips:ave",
+    "unav100": "avel_cli.cli.eval_dense:unav100",
     OWN: "avel_cli.cli.eval_clips:own",
 }
 
@@ -26,6 +27,7 @@ JOBS = {
 @click.command("eval", short_help="Measure weights on data with known answers.")
 @options.dataset([name for name in JOBS if name != OWN])
 @options.model
+@options.weights
 @options.data
 @click.option(
     "--task", type=click.Choice(["full", "weak"]), help="Supervision to compare with.  [default: the weights']"
@@ -41,10 +43,14 @@ def evaluate(console: Console, /, dataset: str, data: tuple[Path, ...], **settin
     \b
     avel eval --dataset ave --model cace-net.ave --data data/AVE
     avel eval --dataset ave --checkpoint runs/cace-net.ave.safetensors --data data/AVE --json
+    avel eval --dataset unav100 --checkpoint runs/loco.unav100-onepeace.safetensors --data data/unav100
+    avel eval --dataset unav100 --weights unav=model_best.pth.tar --data data/unav100    as its authors publish it
     """
     own = dataset not in JOBS
     if own:
         data = (Path(dataset), *data)
+    if settings["weights"] and (dataset == "starter" or settings["model"].endswith(".safetensors")):
+        raise UsageError("--weights is for files of published models; --checkpoint is for what avel train wrote")
     if not data:
         raise UsageError(f"--dataset {dataset} wants its folder: --data DIR")
     module, _, function = JOBS[OWN if own else dataset].partition(":")

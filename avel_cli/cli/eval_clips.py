@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from avel_cli import checkpoint, hub, localizers, published
-from avel_cli.cli import own_videos
+from avel_cli.cli import options, own_videos
 from avel_cli.cli.console import Console
 from avel_cli.cli.jobs import EvalJob, only_folder
 from avel_cli.datasets.ave import AVE
@@ -35,9 +35,11 @@ def own(console: Console, job: EvalJob) -> None:
 def _weights(console: Console, job: EvalJob) -> Path:
     """The weights file, fetched if it must be."""
     card = hub.model(job.model)
-    if card.own or card.path.is_file():
+    if card.own or (card.path.is_file() and not job.weights):
         return card.path
-    return published.prepare(card.needs, offline=job.offline, say=console.say, watch=console.download)[card.name]
+    files = options.named(job.weights, [card.name])
+    ready = published.prepare(card.needs, offline=job.offline, files=files, say=console.say, watch=console.download)
+    return ready[card.name]
 
 
 def _measure(console: Console, job: EvalJob, path: Path, test: clips.Clips, *, compare: bool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from avel_cli.errors import UsageError
@@ -44,6 +45,7 @@ class EvalJob:
         model: weights by name, or a weights file.
         data: as in `TrainJob`.
         output: folder for pictures and what is kept between runs.
+        weights: files to use in place of what is published, see `options.named`.
         task: supervision whose protocol and published figures apply; None takes that of the weights.
         as_json: write figures as JSON.
         offline: open no connection.
@@ -52,6 +54,7 @@ class EvalJob:
     model: str
     data: tuple[Path, ...]
     output: Path
+    weights: Mapping[str, Path] = field(default_factory=dict)
     task: str | None = None
     as_json: bool = False
     offline: bool = False

@@ -23,6 +23,9 @@ JOBS = {
     ("starter", "ccln"): ("ccln.starter", "avel_cli.cli.train_starter:localizer"),
     ("ave", "cace-net"): ("cace-net.ave", "avel_cli.cli.train_clips:ave"),
     ("ave", "ccln"): ("ccln.ave", "avel_cli.cli.train_clips:ave"),
+    ("starter", "loco"): ("loco.starter", "avel_cli.cli.train_dense:starter"),
+    ("unav100", "loco"): ("loco.unav100-onepeace", "avel_cli.cli.train_dense:unav100"),
+    ("unav100", "unav"): ("unav.unav100-i3d", "avel_cli.cli.train_dense:unav100"),
     (OWN, "cace-net"): ("cace-net.folder", "avel_cli.cli.train_clips:own"),
 }
 
@@ -64,6 +67,7 @@ def train(
     \b
     avel train --dataset ave --model cace-net --data data/AVE
     avel train --dataset ave --model cace-net --recipe cace-net.ave-none --seeds 5 --data data/AVE
+    avel train --dataset unav100 --model loco --recipe loco.unav100-i3d --data data/unav100
     avel train --dataset my_videos/ --model cace-net          with labels.csv: file,start,end,label
 
     Several processes or GPUs: accelerate launch -m avel_cli train …, or torchrun.

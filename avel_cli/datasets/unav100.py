@@ -76,7 +76,7 @@ I3D = FeatureSet(
     steps=224,
     reach=0.0,
     encoders=("vggish-unav", "i3d-rgb", "i3d-flow"),
-    source="download the features linked in the README of github.com/ttgeng233/UnAV",
+    source="download the features linked in the README of github.com/ttgeng233/UnAV (Google Drive, Baidu)",
 )
 ONE_PEACE = FeatureSet(
     name="ONE-PEACE",
@@ -86,7 +86,7 @@ ONE_PEACE = FeatureSet(
     steps=256,
     reach=2.0,
     encoders=("one-peace-sound", "one-peace-picture"),
-    source="download the features linked in the README of github.com/ttgeng233/UniAV",
+    source="download the features linked in the README of github.com/ttgeng233/UniAV (Baidu)",
 )
 FEATURE_SETS = (I3D, ONE_PEACE)
 
@@ -132,6 +132,11 @@ def find_annotations(folder: Path) -> Path:
         if path.is_file():
             return path
     raise SetupError(f"{folder}: no {ANNOTATIONS} there; {_SOURCE}")
+
+
+def is_published(path: Path) -> bool:
+    """Whether an annotation file is the one that its authors published, byte for byte."""
+    return sha256(path) == _DIGEST
 
 
 def read_annotations(path: Path) -> Annotations:
@@ -272,7 +277,7 @@ def check(folder: Path) -> list[Finding]:
         return [Finding(ANNOTATIONS, "wrong" if there else "missing", str(error), _SOURCE)]
     files = find_arrays(folder)
     events = sum(len(video.labels) for video in annotations.videos)
-    published = "as published" if sha256(path) == _DIGEST else "not the published file"
+    published = "as published" if is_published(path) else "not the published file"
     detail = f"{len(annotations.videos)} videos, {events} events, {len(annotations.classes)} classes, {published}"
     findings = [Finding(ANNOTATIONS, "ok", detail)]
     present = [features for features in FEATURE_SETS if any(_files_of(features, annotations.videos, files))]

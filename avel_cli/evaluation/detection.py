@@ -75,6 +75,13 @@ class LengthRange:
     events: int
     mean: Floats
 
+    @property
+    def name(self) -> str:
+        """The range, for people."""
+        if self.longest == np.inf:
+            return f"{self.shortest:g} s and longer"
+        return f"{self.shortest:g} to {self.longest:g} s"
+
 
 @dataclass(frozen=True)
 class DetectionResult:
@@ -124,7 +131,7 @@ class DetectionResult:
     def table(self) -> list[dict[str, str | int | float]]:
         """Rows for people: all events, each range of lengths, each class; columns `.5` to `.9` and `average`."""
         rows = [_row("all", sum(self.events), self.mean)]
-        rows += [_row(_name(part), part.events, part.mean) for part in self.by_length]
+        rows += [_row(part.name, part.events, part.mean) for part in self.by_length]
         return rows + [_row(*columns) for columns in zip(self.names, self.events, self.ap.T, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,7 +147,7 @@ class DetectionResult:
                 )
             ],
             "lengths": [
-                {"range": _name(part), "events": part.events, "map": part.mean.tolist()} for part in self.by_length
+                {"range": part.name, "events": part.events, "map": part.mean.tolist()} for part in self.by_length
             ],
         }
 
@@ -325,10 +332,6 @@ def _mean_of_classes(ap: Floats) -> Floats:
     """Mean over the last axis; 0 without classes."""
     mean: Floats = ap.sum(axis=1) / max(ap.shape[1], 1)
     return mean
-
-
-def _name(part: LengthRange) -> str:
-    return f"{part.shortest:g} s and longer" if part.longest == np.inf else f"{part.shortest:g} to {part.longest:g} s"
 
 
 def _row(name: str, events: int, values: Floats) -> dict[str, str | int | float]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from avel_cli.evaluation.ave import AVEFigures
+from avel_cli.evaluation.detection import DetectionResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,13 +72,15 @@ def class_bars(figures: AVEFigures, path: Path) -> None:
     _save(figure, path)
 
 
-def training_curves(losses: Mapping[str, Points], accuracies: Mapping[str, Points], path: Path) -> None:
-    """Draw losses above and accuracies in percent below, by step; whichever is empty is left out.
+def training_curves(
+    losses: Mapping[str, Points], scores: Mapping[str, Points], path: Path, unit: str = "accuracy, %"
+) -> None:
+    """Draw losses above and scores, whose `unit` is said, below, by step; whichever is empty is left out.
 
     Raises:
         ValueError: if both are empty.
     """
-    panels = [(curves, label) for curves, label in ((losses, "loss"), (accuracies, "accuracy, %")) if curves]
+    panels = [(curves, label) for curves, label in ((losses, "loss"), (scores, unit)) if curves]
     if not panels:
         raise ValueError("there are no curves to draw")
     figure, *all_axes = _figure(7, 3.2 * len(panels), len(panels))
@@ -91,6 +94,47 @@ def training_curves(losses: Mapping[str, Points], accuracies: Mapping[str, Point
         _finish(axes, "both")
         axes.legend(frameon=False, fontsize=8)
     all_axes[-1].set_xlabel("step")
+    _save(figure, path)
+
+
+def map_by_tiou(lines: Mapping[str, Points], path: Path) -> None:
+    """Draw mean average precision in percent by the tIoU asked for, one line for each system, the first one solid.
+
+    Args:
+        lines: points `(tIoU, percent)` by system.
+        path: of the picture.
+    """
+    figure, axes = _figure(7, 4.5)
+    for number, (name, points) in enumerate(lines.items()):
+        tious, values = zip(*points, strict=True)
+        style = {"linestyle": "--", "linewidth": 1.2} if number else {"linestyle": "-", "linewidth": 2.4}
+        colour, marker = COLOURS[number % len(COLOURS)], "os^Dvx+"[number % 7]
+        axes.plot(tious, values, color=colour, marker=marker, markersize=4, label=name, **style)
+    axes.set_xticks([tenth / 10 for tenth in range(1, 10)])
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("tIoU that counts as found")
+    axes.set_ylabel("mean average precision, %")
+    _finish(axes, "both")
+    axes.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def precision_recall(result: DetectionResult, names: Sequence[str], path: Path, tiou: float = 0.5) -> None:
+    """Draw precision by recall of some classes at one tIoU; their average precision and events stand in the legend."""
+    figure, axes = _figure(7, 5)
+    for number, name in enumerate(names):
+        recall, precision = result.curve(name, tiou)
+        place = result.names.index(name)
+        label = f"{name}: {100 * precision.mean():.1f} % ({result.events[place]} events)"
+        colour, dash = COLOURS[number % len(COLOURS)], ("-", "--", ":")[number // len(COLOURS) % 3]
+        axes.step([0, *recall], [precision[0], *precision], color=colour, linestyle=dash, label=label)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.03)
+    axes.set_xlabel("recall")
+    axes.set_ylabel("precision")
+    axes.set_title(f"Events found at tIoU {tiou:g}", fontsize=11)
+    _finish(axes, "both")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=2, frameon=False, fontsize=8)
     _save(figure, path)
 
 
