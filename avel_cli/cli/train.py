@@ -44,7 +44,7 @@ JOBS = {
 @click.option("--select", type=click.Choice(["val", "test"]), help="Split that chooses the epoch.  [default: val]")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp64"]), help="Arithmetic.  [default: the recipe's]")
 @click.option("--encoder", "encoders", multiple=True, help="For one's own videos: one for sound, one for pictures.")
-@click.option("--in-memory", is_flag=True, help="Read all features at the start: for fast GPUs; AVE's take 3.4 GB.")
+@click.option("--in-memory", is_flag=True, help="Read all features at the start: for fast GPUs; AVE's take 4.2 GB.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Train so often; tell the spread.")
 @options.output
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the output folder.")

@@ -31,7 +31,7 @@ def ave(console: Console, job: TrainJob) -> None:
     recipe = recipes.load(AVERecipe, job.recipe, job.changes)
     folder = only_folder(job.data, "ave")
     learn = AVE(folder, "train", weak=recipe.task == "weak", in_memory=job.in_memory)
-    held = {"val": AVE(folder, "val"), "test": AVE(folder, "test")}
+    held = {"val": AVE(folder, "val", in_memory=job.in_memory), "test": AVE(folder, "test", in_memory=job.in_memory)}
     results = run(console, recipe, learn, held, job)
     if results:
         rows = [[row.system, f"{row.accuracy:.2f}", row.source] for row in PUBLISHED if row.supervision == recipe.task]
