@@ -75,6 +75,11 @@ class Asset:
         """`327.4 MB`, or `about 105 MB` where it is not known exactly."""
         return size_text([self])
 
+    def row(self, *, at_hand: bool) -> list[str]:
+        """Name, places, size, licence and whether it is on this machine, for people."""
+        places = ", or ".join(source.place for source in self.sources)
+        return [self.name, places, self.size_text, self.licence, "yes" if at_hand else "no"]
+
 
 @dataclass(frozen=True)
 class EncoderEntry:

@@ -128,6 +128,15 @@ def _choose(files: Iterable[str], pattern: str) -> str:
     return fitting[0]
 
 
+def files_beside(source: Source) -> list[str]:
+    """The names of all files in the repository of a source; none if it does not tell."""
+    from huggingface_hub import HfApi
+
+    with _quiet_client(), suppress(Exception):  # whatever the client may raise: nothing depends on this
+        return sorted(HfApi().list_repo_files(source.repo, repo_type=source.kind))
+    return []
+
+
 @contextmanager
 def _quiet_client() -> Iterator[None]:
     """The Hub's client says nothing by itself: what goes wrong is said once, by whoever catches it."""

@@ -107,13 +107,16 @@ def missing(names: Iterable[str]) -> tuple[Asset, ...]:
     return tuple(dict.fromkeys(asset for name in wanted for asset in catalogue().made_of(name)))
 
 
-def fetch(asset: Asset, *, offline: bool = False, listener: downloads.Listener | None = None) -> Path:
+def fetch(
+    asset: Asset, *, offline: bool = False, listener: downloads.Listener | None = None, then: str | None = None
+) -> Path:
     """The file of an asset as it was published, from this machine or from the first of its sources that has it.
 
     Args:
         asset: one of the catalogue.
         offline: open no connection.
         listener: is told the bytes that are there and the bytes in all (0 if unknown).
+        then: what to do with a file got by hand; if absent, to name it with `--weights`.
 
     Raises:
         ModelError: if no source gives it; the text says why, and how to get it by hand.
@@ -127,7 +130,7 @@ def fetch(asset: Asset, *, offline: bool = False, listener: downloads.Listener |
     told = "; ".join(f"{', '.join(places)}: {reason}" for reason, places in reasons.items())
     raise ModelError(
         f"{asset.name} cannot be fetched; {told}. "
-        f"By hand: get it from {asset.by_hand} and add --weights {asset.name}=FILE"
+        f"By hand: get it from {asset.by_hand} and {then or f'add --weights {asset.name}=FILE'}"
     )
 
 

@@ -1,4 +1,4 @@
-"""`avel download`: published weights, fetched and made ready before they are needed."""
+"""`avel download`: published weights, fetched and made ready before they are needed; and annotations."""
 
 from __future__ import annotations
 
@@ -10,32 +10,52 @@ import click
 
 from avel_cli.cli import options
 from avel_cli.cli.console import Console
+from avel_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from avel_cli.catalogue import Asset
 
 
-@click.command(short_help="Fetch published weights.")
+@click.command(short_help="Fetch published weights, and annotations of data sets.")
 @click.argument("names", metavar="NAME…", nargs=-1, required=True)
 @click.option("--dry-run", is_flag=True, help="Only say what is needed, where it is and how large; open no connection.")
+@click.option(
+    "-o",
+    "--to",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder for a data set.  [default: one in the cache]",
+)
 @options.weights
 @options.verbosity
 @click.pass_obj
-def download(console: Console, /, names: Sequence[str], dry_run: bool, weights: dict[str, Path]) -> None:
-    """Fetch published weights and convert them once.
+def download(
+    console: Console, /, names: Sequence[str], dry_run: bool, to: Path | None, weights: dict[str, Path]
+) -> None:
+    """Fetch published weights and convert them once; fetch what can be had of a data set.
 
     NAME is a model, which brings its encoders, or an encoder; cace-net means cace-net.ave. Weights lie in $AVEL_CACHE
     or the user's folder for caches; what comes from the Hugging Face Hub passes through its own cache ($HF_HOME).
+    Of the data set unav100 the annotations are fetched, and it is said what must be got by hand.
     """
     from avel_cli import hub
     from avel_cli.catalogue import size_text
+    from avel_cli.cli import download_data
 
-    wanted = [_of_family(name) for name in names]
+    datasets = [name for name in names if name in download_data.FILES]
+    wanted = [_of_family(name) for name in names if name not in datasets]
+    if to and not datasets:
+        raise UsageError("--to is for data sets; weights go to AVEL_CACHE")
     parts = hub.with_encoders(wanted)
     if dry_run:
-        console.table(["part", "from", "size", "licence", "at hand"], _rows(parts))
-        missing = hub.missing(parts)
+        rows = _rows(parts) + [download_data.row(name, to) for name in datasets]
+        console.table(["part", "from", "size", "licence", "at hand"], rows)
+        missing = (*hub.missing(parts), *download_data.missing(datasets, to))
         console.say(f"to fetch: {size_text(missing)}" if missing else "nothing to fetch")
+        return
+    for name in datasets:
+        download_data.fetch(console, name, to)
+    if not wanted:
         return
     files = options.named(weights, wanted)
     from avel_cli.published import prepare  # loads torch
@@ -65,13 +85,4 @@ def _rows(parts: Sequence[str]) -> list[list[str]]:
 
     missing = hub.missing(parts)
     shipped = [[part, "ships with avel", "", "", "yes"] for part in parts if not hub.catalogue().made_of(part)]
-    return shipped + [
-        [
-            asset.name,
-            ", or ".join(source.place for source in asset.sources),
-            asset.size_text,
-            asset.licence,
-            "no" if asset in missing else "yes",
-        ]
-        for asset in _assets(parts)
-    ]
+    return shipped + [asset.row(at_hand=asset not in missing) for asset in _assets(parts)]
