@@ -102,7 +102,7 @@ def run(args: Sequence[str] | None = None) -> int:
             console.fail(error)
             return error.exit_code
         except click.ClickException as error:
-            console.fail(error, error.format_message())
+            console.fail(error, error.format_message() + _about_dashes(sys.argv[1:] if args is None else args))
             return UsageError.exit_code
         except click.Abort:
             console.fail(KeyboardInterrupt(), "interrupted; results written so far are complete")
@@ -114,6 +114,12 @@ def run(args: Sequence[str] | None = None) -> int:
             console.fail(error, f"a bug in avel, please report it with the output of --debug: {error!r}")
             return AvelError.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _about_dashes(args: Sequence[str]) -> str:
+    """What to add where a file was taken for options, as it happens to names of YouTube's like -Rjmgv0O_p0.mp4."""
+    files = [arg for arg in args if arg.startswith("-") and Path(arg).exists()]
+    return f" For the file of that name: -- {shlex.join(files)} at the end" if files and "--" not in args else ""
 
 
 def _probably_meant(args: Sequence[str]) -> str:
