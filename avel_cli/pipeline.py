@@ -89,6 +89,9 @@ class Detector:
     ) -> None:
         self.device, self.precision, self.frames_per_second = choose_device(device), precision, frames_per_second
         self.card = hub.model(model)
+        if len(self.card.encoders) != 2:  # I3D for UnAV-100: what is seen is of two, joined
+            joined = ", ".join(self.card.encoders)
+            raise ModelError(f"{self.card.path}: takes {joined} joined, which can be measured (avel eval) but not made")
         ready = published.prepare(self.card.needs, offline=offline, files=weights or {}, say=log.warning)
         self.files = {self.card.name: self.card.path, **ready}
         path = self.files[self.card.name]
