@@ -92,7 +92,7 @@ def query(
     Raises:
         UsageError: if the span is none, or the model has no space in which sound and picture can be compared.
         InputError: if the file cannot be read, lacks a track, ends before the query does, or there is nothing to be
-            heard or seen in the query.
+            heard or seen in the query, or in all of the other track.
     """
     network = detector.localizer
     if not isinstance(network, CCLN) or not network.config.wccl:
@@ -115,6 +115,8 @@ def query(
     if not own.present[chosen].any():
         raise InputError(f"{path}: there is no {asked} from {span[0]:g} to {span[1]:g} s")
     windows = [w for w in rank_windows(own.values[chosen], other.values) if other.present[w.start : w.end].any()]
+    if not windows:
+        raise InputError(f"{path}: there is no {'picture' if asked == 'sound' else 'sound'} anywhere to compare with")
     matches = tuple(_match(detector.grid, window, media.duration) for window in _apart(windows)[:top_k])
     start, end, _ = _match(detector.grid, Window(chosen.start, chosen.stop, 0.0), media.duration)
     return Answer(str(path), asked, start, end, matches, tuple(warnings), detector.provenance())

@@ -88,6 +88,9 @@ def test_what_a_window_cannot_show_is_no_match_and_no_query(film):
         ask("sound", 1, 2.5)
     with pytest.raises(InputError, match="there is no picture from 0 to 2 s"):
         ask("picture", 0, 2)
+    film(sounds=[None] * 4, pictures=[1] * 4)
+    with pytest.raises(InputError, match=r"film.mp4: there is no sound anywhere to compare with"):
+        ask("picture", 0, 2)
 
 
 def test_what_lies_outside_of_the_file_is_said_with_its_length(film):
