@@ -117,7 +117,7 @@ def query(
     windows = [w for w in rank_windows(own.values[chosen], other.values) if other.present[w.start : w.end].any()]
     if not windows:
         raise InputError(f"{path}: there is no {'picture' if asked == 'sound' else 'sound'} anywhere to compare with")
-    matches = tuple(_match(detector.grid, window, media.duration) for window in _apart(windows)[:top_k])
+    matches = tuple(_match(detector.grid, window, media.duration) for window in _apart(windows, top_k))
     start, end, _ = _match(detector.grid, Window(chosen.start, chosen.stop, 0.0), media.duration)
     return Answer(str(path), asked, start, end, matches, tuple(warnings), detector.provenance())
 
@@ -165,10 +165,12 @@ def _embedded(
     return Features(torch.cat(values), np.concatenate(present)), stream.warnings
 
 
-def _apart(windows: list[Window]) -> list[Window]:
-    """The windows, closest first, without those that share more than half of their length with a closer one."""
+def _apart(windows: list[Window], most: int | None) -> list[Window]:
+    """So many windows, closest first, without those that share more than half of their length with a closer one."""
     kept: list[Window] = []
     for window in windows:
+        if len(kept) == most:
+            break
         if all(2 * abs(window.start - better.start) >= window.end - window.start for better in kept):
             kept.append(window)
     return kept
