@@ -216,7 +216,7 @@ OWN = {  # clips and their splits; drums and dogs, in each split one of each
 def test_videos_of_ones_own_become_weights_that_detect_runs(clips, tmp_path, capsys):
     videos, out = tmp_path / "videos", tmp_path / "out"
     videos.mkdir()
-    known = {entry["file"]: entry for entry in json.loads((clips / "manifest.json").read_text())}
+    known = {entry["file"]: entry for entry in json.loads((clips / "manifest.json").read_text())["clips"]}
     lines = ["file,start,end,label,split"]
     for file, (label, split) in OWN.items():
         shutil.copy(clips / file, videos)

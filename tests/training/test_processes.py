@@ -49,7 +49,12 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         environment |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
         root = Path(__file__).parents[2]
         running.append(subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=root))
-    assert [process.wait(timeout=300) for process in running] == [0, 0]
+    try:
+        assert [process.wait(timeout=300) for process in running] == [0, 0]
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
     return out
 
 
