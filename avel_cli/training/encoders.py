@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,7 +32,7 @@ class EncoderRecipe:
 
     Attributes:
         licences: keep only rows whose licence contains one of these texts; empty keeps all.
-        pretrain: schedule on a folder of class folders (pictures only; zero steps: none), named by `pretrain_set`.
+        pretrain: schedule on a folder of class folders (pictures only), named by `pretrain_set`.
         pretrain_size: side of the pictures in pixels for the first and the last half of pretraining.
         scenes: picture classes that others are put into.
     """
@@ -43,7 +43,7 @@ class EncoderRecipe:
     seed: int = 1
     label_smoothing: float = 0.1
     licences: tuple[str, ...] = ()
-    pretrain: Schedule = field(default_factory=lambda: Schedule(steps=0))
+    pretrain: Schedule | None = None
     pretrain_set: str = ""
     pretrain_size: tuple[int, ...] = (48, 64)
     scenes: tuple[str, ...] = (BACKGROUND, "person_scene", "crowd")
@@ -85,8 +85,9 @@ def train_picture(
     rows = rows_for(data, "image", recipe, "train")
     balanced = ClassBalanced([row.name for row in rows])
     model = StarterPicture(StarterPictureConfig(width=recipe.width, classes=balanced.classes))
-    if recipe.pretrain.steps:
-        _pretrain(model, recipe, _public_pictures(recipe, data, pretrain_data), out, resume)
+    if recipe.pretrain:
+        public = _public_pictures(recipe, data, pretrain_data)
+        _pretrain(model, recipe, recipe.pretrain, public, out, resume)
     size = model.config.size
     pictures = starter.load_pictures([row.path for row in rows], size * 4 // 3)
     scenes = pictures[torch.tensor([row.name in recipe.scenes for row in rows])]
@@ -124,7 +125,12 @@ def _public_pictures(recipe: EncoderRecipe, data: Sequence[Path], folder: Path |
 
 
 def _pretrain(
-    model: StarterPicture, recipe: EncoderRecipe, public: Sequence[tuple[Path, str]], out: Path, resume: bool
+    model: StarterPicture,
+    recipe: EncoderRecipe,
+    schedule: Schedule,
+    public: Sequence[tuple[Path, str]],
+    out: Path,
+    resume: bool,
 ) -> None:
     """Train the trunk to name the classes of a public set."""
     names = sorted({name for _, name in public})
@@ -138,8 +144,8 @@ def _pretrain(
 
     def loss_at(step: int) -> Tensor:
         rng = seeded(recipe.seed + 1, step)
-        size = recipe.pretrain_size[step * len(recipe.pretrain_size) // recipe.pretrain.steps]
-        index = torch.randint(len(pictures), (recipe.pretrain.batch,), generator=rng)
+        size = recipe.pretrain_size[step * len(recipe.pretrain_size) // schedule.steps]
+        index = torch.randint(len(pictures), (schedule.batch,), generator=rng)
         batch = augment.colour(augment.crop(pictures[index], size, rng), rng, 0.3)
         logits = head(model.maps((batch * 2 - 1).to(device)).mean(dim=(1, 2)))
         return F.cross_entropy(logits.float(), targets[index].to(device), label_smoothing=recipe.label_smoothing)
@@ -147,10 +153,10 @@ def _pretrain(
     average = fit(
         both,
         loss_at,
-        recipe.pretrain,
+        schedule,
         out,
         name="starter-picture-pretrain",
-        recipe=asdict(recipe.pretrain),
+        recipe=asdict(schedule),
         resume=resume,
     )
     model.trunk.load_state_dict(average.get_submodule("0").state_dict())
