@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image, read_file
 
-from avel_cli.evaluation import ave, plots
+from avel_cli.evaluation import ave, detection, plots
+from avel_cli.evaluation.detection import Rows
 
 NAMES = [f"Sound {k}, of a kind" for k in range(28)]
 
@@ -55,3 +56,31 @@ def test_curves_have_a_panel_for_what_there_is(tmp_path: Path) -> None:
     assert two.shape[1] == 2 * one.shape[1]
     with pytest.raises(ValueError, match="no curves"):
         plots.training_curves({}, {}, tmp_path / "none.png")
+
+
+def coloured(picture: Tensor, colour: tuple[int, int, int]) -> int:
+    """Pixels of just this colour."""
+    return int((picture == torch.tensor(colour, dtype=torch.uint8).view(3, 1, 1)).all(0).sum())
+
+
+BLUE, VERMILION, GREEN = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (0x00, 0x9E, 0x73)
+
+
+def test_each_system_has_a_line_by_tiou_and_the_first_is_the_strongest(tmp_path: Path) -> None:
+    tious = [tenth / 10 for tenth in range(1, 10)]
+    lines = {"ours": [(t, 90 - 50 * t) for t in tious], "theirs": [(t, 60 - 50 * t) for t in tious[4:]]}
+    plots.map_by_tiou(lines, tmp_path / "new" / "map.png")
+    picture = decode_image(read_file(str(tmp_path / "new" / "map.png")), ImageReadMode.RGB)
+    assert coloured(picture, BLUE) > 2 * coloured(picture, VERMILION) > 0
+    assert coloured(picture, GREEN) == 0
+
+
+def test_precision_is_drawn_for_the_chosen_classes_alone(tmp_path: Path) -> None:
+    truth = Rows(["v"] * 6, [(4 * k, 4 * k + 3) for k in range(6)], [0, 0, 1, 1, 2, 2])
+    result = detection.evaluate(truth, truth, [1.0] * 6, names=["dog", "rain", "drum"])
+    plots.precision_recall(result, ["rain", "drum"], tmp_path / "pr.png")
+    picture = decode_image(read_file(str(tmp_path / "pr.png")), ImageReadMode.RGB)
+    assert coloured(picture, BLUE) and coloured(picture, VERMILION)
+    assert coloured(picture, GREEN) == 0
+    with pytest.raises(ValueError, match="not in tuple"):
+        plots.precision_recall(result, ["bell"], tmp_path / "pr.png")

@@ -234,3 +234,6 @@ def test_later_names_of_the_paper_are_known() -> None:
     torch.manual_seed(0)
     lac = awake(LoCo(dataclasses.replace(CONFIG, perception="lac")))
     assert equal(lac(**videos()), network()(**videos()))
+    lcf = LoCo(dataclasses.replace(CONFIG, lcc="lcf"))
+    assert lcf.correspondence is not None and lcf.correspondence.targets == "learned"
+    assert lcf.state_dict().keys() == network().state_dict().keys()
