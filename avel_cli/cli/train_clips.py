@@ -42,8 +42,8 @@ def ave(console: Console, job: TrainJob) -> None:
 
 def own(console: Console, job: TrainJob) -> None:
     """Train on videos of one's own."""
-    recipe = recipes.load(AVERecipe, job.recipe, job.changes)
-    recipe = replace(recipe, encoders=job.encoders or recipe.encoders)
+    encoders = [f"encoders={json.dumps(job.encoders)}"] if job.encoders else []
+    recipe = recipes.load(AVERecipe, job.recipe, [*job.changes, *encoders])
     with team().main_process_first():  # the others find what the first has made
         splits = own_videos.load(console, only_folder(job.data, "a folder of videos"), recipe.encoders, job.output)
     run(console, recipe, splits["train"], {"val": splits["val"], "test": splits["test"]}, job)
