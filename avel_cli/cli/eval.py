@@ -30,7 +30,9 @@ JOBS = {
 @options.weights
 @options.data
 @click.option(
-    "--task", type=click.Choice(["full", "weak"]), help="Supervision to compare with.  [default: the weights']"
+    "--task",
+    type=click.Choice(["full", "weak", "cross-modal"]),
+    help="Full or weak supervision, or finding one modality's event in the other.  [default: the weights']",
 )
 @options.output
 @click.option("--json", "as_json", is_flag=True, help="Write the figures as JSON.")
@@ -43,6 +45,7 @@ def evaluate(console: Console, /, dataset: str, data: tuple[Path, ...], **settin
     \b
     avel eval --dataset ave --model cace-net.ave --data data/AVE
     avel eval --dataset ave --checkpoint runs/cace-net.ave.safetensors --data data/AVE --json
+    avel eval --dataset ave --checkpoint runs/ccln.ave-cross-modal-seed1.safetensors --task cross-modal --data data/AVE
     avel eval --dataset unav100 --checkpoint runs/loco.unav100-onepeace.safetensors --data data/unav100
     avel eval --dataset unav100 --weights unav=model_best.pth.tar --data data/unav100    as its authors publish it
     """

@@ -7,21 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from avel_cli import checkpoint, hub, localizers, published
-from avel_cli.cli import options, own_videos
+from avel_cli.cli import eval_cross_modal, options, own_videos
 from avel_cli.cli.console import Console
 from avel_cli.cli.jobs import EvalJob, only_folder
 from avel_cli.datasets.ave import AVE
 from avel_cli.errors import UsageError
 from avel_cli.evaluation import clips, plots
 from avel_cli.evaluation.ave import PUBLISHED, AVEFigures
+from avel_cli.evaluation.cross_modal_ave import check_lists
 from avel_cli.pipeline import choose_device
 from avel_cli.training.ave import forward
 
 
 def ave(console: Console, job: EvalJob) -> None:
     """Measure on AVE's test split, with published figures beside."""
-    path = _weights(console, job)
-    _measure(console, job, path, AVE(only_folder(job.data, "ave"), "test"), compare=True)
+    path, folder = _weights(console, job), only_folder(job.data, "ave")
+    if job.task == "cross-modal":
+        eval_cross_modal.ave(console, job, path)
+        return
+    check_lists(path, folder, "localization")
+    _measure(console, job, path, AVE(folder, "test"), compare=True)
 
 
 def own(console: Console, job: EvalJob) -> None:

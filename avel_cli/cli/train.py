@@ -23,10 +23,15 @@ JOBS = {
     ("starter", "ccln"): ("ccln.starter", "avel_cli.cli.train_starter:localizer"),
     ("ave", "cace-net"): ("cace-net.ave", "avel_cli.cli.train_clips:ave"),
     ("ave", "ccln"): ("ccln.ave", "avel_cli.cli.train_clips:ave"),
+    ("ave", "ccln-branch"): ("ccln.ave-cross-modal", "avel_cli.cli.train_cross_modal:ave"),
+    ("ave", "resnet50"): ("resnet50.finetune", "avel_cli.cli.train_finetune:ave"),
+    ("ave", "vgg19"): ("vgg19.finetune", "avel_cli.cli.train_finetune:ave"),
     ("starter", "loco"): ("loco.starter", "avel_cli.cli.train_dense:starter"),
     ("unav100", "loco"): ("loco.unav100-onepeace", "avel_cli.cli.train_dense:unav100"),
     ("unav100", "unav"): ("unav.unav100-i3d", "avel_cli.cli.train_dense:unav100"),
     (OWN, "cace-net"): ("cace-net.folder", "avel_cli.cli.train_clips:own"),
+    (OWN, "resnet50"): ("resnet50.finetune", "avel_cli.cli.train_finetune:own"),
+    (OWN, "vgg19"): ("vgg19.finetune", "avel_cli.cli.train_finetune:own"),
 }
 
 
