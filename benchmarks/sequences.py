@@ -36,11 +36,10 @@ from avel_cli.training import dense
 from avel_cli.training.dense import DenseRecipe
 
 VARIANTS = {
-    "cdp": ["model.perception=cdp"],
-    "global": ["model.perception=global"],
-    "fixed": ["model.perception=fixed"],
-    "none": ["model.perception=none"],
+    "cdp": ["model.perception=cdp", "model.lcc=learned"],
     "cdp, no LCC": ["model.perception=cdp", "model.lcc=off"],
+    "fixed": ["model.perception=fixed", "model.lcc=learned"],
+    "global": ["model.perception=global", "model.lcc=learned"],
 }
 GRID = Grid(stride=0.25, window=1.0)
 THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
