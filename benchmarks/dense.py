@@ -4,7 +4,8 @@
 
 Soft-NMS: 2,000 candidates a video; the loop does a few videos, from which its time for the whole test split is
 extrapolated. Mean average precision: 100 predictions for each of the 2,167 test videos, all of them in the loop too.
-Both ways must give equal results. In CPU seconds of one process, which other work on the machine hardly changes.
+Both ways must give equal results. In CPU seconds of one process, which other work on the machine hardly changes. The
+networks are measured by `dense_networks.py`.
 """
 
 from __future__ import annotations
