@@ -75,7 +75,7 @@ def train(
     avel train --dataset unav100 --model loco --recipe loco.unav100-i3d --data data/unav100
     avel train --dataset my_videos/ --model cace-net          with labels.csv: file,start,end,label
 
-    Several processes or GPUs: accelerate launch -m avel_cli train …, or torchrun.
+    Several GPUs or processes: torchrun --nproc-per-node 4 -m avel_cli train …
     """
     own = Path(dataset).is_dir() and not any(dataset == known for known, _ in JOBS)
     key = (OWN if own else dataset, model)

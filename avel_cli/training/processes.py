@@ -30,7 +30,8 @@ def team() -> Accelerator:
         from accelerate import Accelerator
     except ImportError:
         raise SetupError('training wants more packages; install them with: pip install "avel[train]"') from None
-    return Accelerator()
+    # without cpu=True it would not notice that there are others where there is no GPU
+    return Accelerator(cpu=not torch.accelerator.is_available())
 
 
 def share(index: Tensor) -> Tensor:
