@@ -192,7 +192,7 @@ def model(name: str) -> ModelCard:
     A name that ends in `.safetensors` is that of a file, as `avel train` writes them.
 
     Raises:
-        ModelError: if there is no such model; the text names the closest one. Or if the file is missing or no localizer.
+        ModelError: if there is no such model, naming the closest one, or the file is missing or no localizer.
     """
     if name.endswith(SUFFIX):
         header = checkpoint.read_header(Path(name))

@@ -89,15 +89,12 @@ class Detector:
     ) -> None:
         self.device, self.precision, self.frames_per_second = choose_device(device), precision, frames_per_second
         self.card = hub.model(model)
-        if len(self.card.encoders) != 2:  # I3D for UnAV-100: what is seen is of two, joined
-            joined = ", ".join(self.card.encoders)
-            raise ModelError(f"{self.card.path}: takes {joined} joined, which can be measured (avel eval) but not made")
         ready = published.prepare(self.card.needs, offline=offline, files=weights or {}, say=log.warning)
         self.files = {self.card.name: self.card.path, **ready}
         path = self.files[self.card.name]
         header = checkpoint.read_header(path)
         self.localizer = localizers.load(path).to(self.device)
-        self.sound, self.picture = (
+        self.sound, *self.pictures = (
             encoders.load(name, self.files[name], frames_per_second).to(self.device) for name in self.card.encoders
         )
         self._check_widths(path)
@@ -107,11 +104,17 @@ class Detector:
 
     def _check_widths(self, path: Path) -> None:
         config: Any = self.localizer.config
-        widths = {"sound": (self.sound, config.audio_dim), "picture": (self.picture, config.visual_dim)}
-        for modality, (encoder, width) in widths.items():
-            if encoder.modality != modality or encoder.shape[-1] != width:
-                name = self.card.encoders[modality == "picture"]
-                raise ModelError(f"{path}: takes {modality} features {width} wide, which is not what {name} makes")
+        parts = {"sound": ([self.sound], config.audio_dim), "picture": (self.pictures, config.visual_dim)}
+        for modality, (given, width) in parts.items():
+            alike = all(encoder.modality == modality for encoder in given)
+            if not alike or sum(encoder.shape[-1] for encoder in given) != width:
+                made = ", ".join(self.card.encoders)
+                raise ModelError(f"{path}: takes {modality} features {width} wide, which is not what {made} make")
+
+    @property
+    def picture(self) -> Any:
+        """The picture encoder of a model that has one; I3D for UnAV-100 is two, whose features are joined."""
+        return self.pictures[0]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -210,26 +213,27 @@ class BothStreams(Iterator[Rows]):
             "precision": detector.precision,
         }
         self._sound = FeatureStream(media, detector.sound, count, track=options.audio_track, **settings)
-        self._picture = FeatureStream(media, detector.picture, count, **settings)
-        self._pairs = zip(self._sound, self._picture, strict=True)
+        self._pictures = [FeatureStream(media, encoder, count, **settings) for encoder in detector.pictures]
+        self._steps = zip(self._sound, *self._pictures, strict=True)
 
     def __next__(self) -> Rows:
-        heard, seen = next(self._pairs)
+        heard, *seen = next(self._steps)
         self.audible |= bool(heard.present.any())
         self._done += len(heard.present)
         if self._progress:
             self._progress(min(self._done * self._grid.stride, self._duration), self._duration)
-        return Rows(heard.values, seen.values, torch.from_numpy(heard.present & seen.present))
+        present = np.logical_and.reduce([part.present for part in (heard, *seen)])
+        return Rows(heard.values, torch.cat([part.values for part in seen], dim=-1), torch.from_numpy(present))
 
     def close(self) -> None:
-        """End both decoders."""
-        self._sound.close()
-        self._picture.close()
+        """End all decoders."""
+        for stream in (self._sound, *self._pictures):
+            stream.close()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know about the decoding, one line each; complete once the iteration is over."""
-        return self._sound.warnings + self._picture.warnings
+        return self._sound.warnings + self._pictures[0].warnings  # the pictures are of one stream
 
 
 def segment_scores(localizer: Any, features: Iterable[Rows], num_classes: int) -> SegmentScores:

@@ -73,7 +73,7 @@ def test_an_unknown_recipe_names_those_that_ship():
 
 def test_a_choice_of_two_lists_knows_both():
     assert recipes.load(DenseRecipe, "loco.tiny", ["model.lcc=off"]).model["lcc"] == "off"
-    with pytest.raises(UsageError, match="is not one of off, .*, learned"):
+    with pytest.raises(UsageError, match=r"is not one of off, .*, learned"):
         recipes.load(DenseRecipe, "loco.tiny", ["model.lcc=of"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from avel_cli.errors import ModelError
 from avel_cli.evaluation.unav100 import PUBLISHED, reference_points
 from avel_cli.localizers.unav import UnAV, UnAVConfig
 from avel_cli.localizers.unav_official import official_config, official_views
-from avel_cli.pipeline import Detector
+from avel_cli.media import probe
+from avel_cli.pipeline import Detector, Options
 from avel_cli.timeline.proposals import to_steps
 from avel_cli.training import dense
 from avel_cli.training.unav100 import UnAV100Recipe
+from tests.conftest import run_ffmpeg
 
 Avel = Callable[..., tuple[int, str, str]]
 CLASSES = ("dog", "rain")
@@ -293,10 +296,29 @@ def test_weights_with_unav_features_name_encoders_that_exist() -> None:
     assert localizers.localizer_class("unav") is UnAV
 
 
-def test_weights_for_joined_features_are_refused_by_detect_before_anything_is_fetched(tmp_path: Path) -> None:
+def joined_weights(tmp_path: Path, visual_dim: int) -> Path:
+    """A small LoCo on what two picture encoders make, joined, as I3D on frames and on flow are."""
     small = recipes.load(UnAV100Recipe, recipe(tmp_path))
-    network = localizers.localizer_class("loco")(small.config(128, 2048, 2))
-    facts = {"labels": list(CLASSES), "grid": Grid(stride=0.32, window=0.96), "encoders": I3D.encoders}
-    dense.save(network, small, tmp_path / "w.safetensors", {}, **facts)
-    with pytest.raises(ModelError, match=r"takes vggish-unav, i3d-rgb, i3d-flow joined"):
-        Detector(str(tmp_path / "w.safetensors"), "cpu")
+    torch.manual_seed(0)
+    network = localizers.localizer_class("loco")(small.config(128, visual_dim, 2))
+    makers = ("starter-sound-dense", "starter-picture-dense", "starter-picture-dense")
+    path = tmp_path / "joined.safetensors"
+    dense.save(network, small, path, {}, labels=list(CLASSES), grid=Grid(stride=0.25), encoders=makers)
+    return path
+
+
+def test_what_two_picture_encoders_make_is_joined(tmp_path: Path) -> None:
+    inputs = [part for source in ("testsrc2=d=4:s=64x48:r=10", "sine=d=4") for part in ("-f", "lavfi", "-i", source)]
+    clip = run_ffmpeg(tmp_path / "clip.mp4", *inputs)
+    detector = Detector(str(joined_weights(tmp_path, 512)), "cpu")
+    with closing(detector.features(probe(clip), Options())) as features:
+        rows = [row.visual for row in features]
+    visual = torch.cat(rows)
+    assert visual.shape == (13, 512)
+    assert torch.equal(visual[:, :256], visual[:, 256:]) and visual.std() > 0
+    assert detector.detect(clip, Options(min_score=0)).warnings == ()
+
+
+def test_weights_for_other_widths_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="takes picture features 2048 wide"):
+        Detector(str(joined_weights(tmp_path, 2048)), "cpu")
