@@ -88,7 +88,7 @@ def test_a_broken_file_is_named(tmp_path):
 
 
 def test_a_recipe_says_only_what_its_base_does_not(tmp_path):
-    (tmp_path / "one.toml").write_text("width = 8\nlicence = \"CC0\"\nseed = 5\n[schedule]\nsteps = 10\nlr = 0.5\n")
+    (tmp_path / "one.toml").write_text('width = 8\nlicence = "CC0"\nseed = 5\n[schedule]\nsteps = 10\nlr = 0.5\n')
     (tmp_path / "two.toml").write_text(f'base = "{tmp_path / "one.toml"}"\nseed = 6\n[schedule]\nlr = 0.1\n')
     recipe = recipes.load(EncoderRecipe, str(tmp_path / "two.toml"), ["schedule.batch=3"])
     assert (recipe.width, recipe.seed) == (8, 6)
