@@ -106,7 +106,7 @@ def fit(
         score: of the average, in evaluation mode; higher is better.
 
     Raises:
-        UsageError: if there is a checkpoint to resume from, but of another recipe.
+        UsageError: if there is a checkpoint to resume from, but of another recipe, or the loss is no longer finite.
         SetupError: if the packages for training are not installed.
     """
     here = team()
@@ -129,6 +129,7 @@ def fit(
             continue
         record.add(step + 1, terms, schedule.rate(step))
         if (step + 1) % every == 0 or step + 1 == schedule.steps:
+            _check_finite(record, name, step + 1)
             scored = None if score is None else score(average)
             log.info("%s step %d of %d, loss %.4f", name, step + 1, schedule.steps, record.flush(scored))
             if scored is not None:
@@ -167,6 +168,15 @@ def _step(
     nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
     optimizer.step()
     return terms
+
+
+def _check_finite(record: Record, name: str, step: int) -> None:
+    """Stop a run that has diverged before anything of it is scored or kept; its table shows where."""
+    if not math.isfinite(loss := record.mean()):
+        record.flush(None)
+        raise UsageError(
+            f"{name}: loss {loss} by step {step}; try a lower rate with --set schedule.lr=, or mend the data"
+        )
 
 
 def _keep_best(path: Path, step: int, score: float, average: nn.Module) -> None:

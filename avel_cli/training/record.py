@@ -33,6 +33,10 @@ class Record:
         values = {name: value.detach() for name, value in terms.items()}
         self._rows.append((step, values, rate, time.monotonic() - self._began))
 
+    def mean(self) -> float:
+        """The mean loss of the steps taken in since the last flush."""
+        return float(torch.stack([terms["total"] for _, terms, _, _ in self._rows]).mean())
+
     def flush(self, score: float | None) -> float:
         """Write what was taken in, the score with the last step; gives the mean loss of these steps."""
         rows = []

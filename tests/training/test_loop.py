@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import pytest
 import torch
@@ -9,14 +10,15 @@ from avel_cli.training.loop import Schedule, fit
 from avel_cli.training.seeds import seeded
 
 
-def _run(folder, steps, *, resume=False, die_at=None, score=None):
+def _run(folder, steps, *, resume=False, die_at=None, score=None, nan_from=math.inf):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 1))
 
     def loss_at(step):
         if step == die_at:
             raise KeyboardInterrupt
-        x = torch.randn(16, 4, generator=seeded(1, step))
+        spoilt = math.nan if step >= nan_from else 1.0
+        x = spoilt * torch.randn(16, 4, generator=seeded(1, step))
         return (model(x) - x.sum(1, keepdim=True)).pow(2).mean()
 
     schedule = Schedule(steps=steps, lr=1e-2, warmup=2, precision="fp32")
@@ -67,3 +69,13 @@ def test_the_average_with_the_highest_score_is_kept_through_a_resume(tmp_path):
     chosen = _run(tmp_path, 30, resume=True, score=score)
     assert len(averages) == 6
     assert all(torch.equal(chosen[name], averages[1][name]) for name in chosen)
+
+
+def test_a_run_whose_loss_is_no_longer_finite_ends_and_keeps_what_was_good(tmp_path):
+    scores = []
+    with pytest.raises(UsageError, match="m: loss nan by step 10; try a lower rate"):
+        _run(tmp_path, 30, nan_from=7, score=lambda average: scores.append(0) or 0.5)
+    assert len(scores) == 1
+    kept = torch.load(tmp_path / "m.checkpoint.pt", weights_only=True)
+    assert kept["step"] == 5 and all(value.isfinite().all() for value in kept["model"].values())
+    assert "nan" in (tmp_path / "m.csv").read_text()
