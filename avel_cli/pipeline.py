@@ -191,7 +191,8 @@ class Detector:
         }
         if self.steps is not None:  # a dense localizer
             found = merge_windows(propose_windows(self.localizer, features, self.steps, min_score=self.threshold))
-            return proposals.decode(found, self.labels, self.grid, **filters)
+            begin, end = both_last(media, options.audio_track)
+            return proposals.decode(found, self.labels, self.grid, **filters | {"begin": begin, "duration": end})
         count = self.grid.count(media.duration)
         scores = segment_scores(self.localizer, features, len(self.labels))
         return segments.decode(scores, self.labels, self.grid, count=count, threshold=self.threshold, **filters)
@@ -283,6 +284,13 @@ class Windows:
         classes = category_logits[0].softmax(-1).cpu().numpy()
         self.scores.add(self.segments - len(self._present), events * np.array(self._present), classes)
         self._next = self.segments + HOP
+
+
+def both_last(media: Media, track: int | None) -> tuple[float, float]:
+    """From when to when, in seconds, there is both picture and sound: events reach no further."""
+    assert media.video
+    heard = media.audio[(media.default_track or 0) if track is None else track]
+    return max(media.video.start, heard.start), min(media.video.end, heard.end)
 
 
 def missing_stream(media: Media) -> str | None:

@@ -8,6 +8,7 @@ Positions are in steps of the localizer's time grid, fractions allowed, until `d
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +21,8 @@ Floats = NDArray[np.float32] | NDArray[np.float64]
 Table = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
+ALIKE = 0.5  # share of the higher score that the lower one needs for two parts to be one event
+SHORTEST = 0.001  # seconds; less cannot be written down
 _EMPTY = np.array([0, 0, 1e-6, -1], dtype=np.float32)[:, None]  # a place without a segment: overlaps nothing
 
 
@@ -226,21 +229,49 @@ def merge_windows(windows: Iterable[tuple[int, Proposals]], *, per_window: int =
 
     Of each window only those proposals are kept that Soft-NMS ranks first, with the scores they had before it; then
     one Soft-NMS over the whole file lowers them. For one window that changes nothing, because a score depends on
-    those ranked before it alone; in longer files it is what bounds memory, to about 3 kB for each window.
+    those ranked before it alone; in longer files it is what bounds memory, to about 3 kB for each window. Last, the
+    parts of an event that is longer than a window are joined.
 
     Args:
-        windows: the step at which each begins, and its proposals, counted from there; read one by one.
+        windows: the step at which each begins, and its proposals, counted from there; read one by one. Each hands over
+            to the next half-way from the next one's begin to that of the one after it.
         per_window: the most proposals of one window, all classes together.
     """
-    parts = []
+    parts, firsts = [], []
     for first, found in windows:
         best = found.take(soft_nms(*found, per_class=per_window).places[:per_window])
         parts.append(best._replace(segments=best.segments.astype(np.float64) + first))
+        firsts.append(first)
     if not parts:
         return Proposals(np.empty((0, 2)), np.empty(0), np.empty(0, np.int64))
     merged = Proposals(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     kept = soft_nms(merged.segments, merged.scores, _clusters(merged), per_class=len(merged.labels))
-    return merged.take(kept.places)._replace(scores=kept.scores)
+    of_window = np.repeat(np.arange(len(parts)), [len(part.labels) for part in parts])
+    return _joined(merged.take(kept.places)._replace(scores=kept.scores), of_window[kept.places], firsts)
+
+
+def _joined(found: Proposals, of_window: Indices, firsts: Sequence[int]) -> Proposals:
+    """One segment for each event of which consecutive windows each saw a part, highest score first.
+
+    A part reaches across the step at which its window hands over to the next. There the best segment of a label of
+    either window are one event, unless one scores less than half of the other; it has the higher score.
+    """
+    segments, scores = found.segments.copy(), found.scores.copy()
+    single = np.ones(len(scores), bool)
+    for window, (first, following) in enumerate(pairwise(firsts)):
+        seam = following + (following - first) / 2
+        across = single & (segments[:, 0] < seam) & (seam < segments[:, 1])
+        for label in np.unique(found.labels[across]):
+            sides = [np.flatnonzero(across & (of_window == w) & (found.labels == label)) for w in (window, window + 1)]
+            if not all(side.size for side in sides):
+                continue
+            left, right = (side[scores[side].argmax()] for side in sides)
+            if min(scores[left], scores[right]) >= ALIKE * max(scores[left], scores[right]):
+                segments[right] = min(segments[[left, right], 0]), max(segments[[left, right], 1])
+                scores[right] = max(scores[left], scores[right])
+                single[left] = False
+    order = np.argsort(-scores, kind="stable")
+    return Proposals(segments, scores, found.labels).take(order[single[order]])
 
 
 def _clusters(proposals: Proposals) -> Indices:
@@ -262,28 +293,30 @@ def decode(
     grid: Grid,
     *,
     duration: float,
+    begin: float = 0.0,
     min_score: float = 0.0,
     min_duration: float = 0.0,
     keep: Collection[str] = (),
     top_k: int | None = None,
 ) -> tuple[Event, ...]:
-    """Events in order of time, cut to `[0, duration]`; they may overlap, those of one label too.
+    """Events in order of time, cut to `[begin, duration]`; they may overlap, those of one label too.
 
     Args:
         proposals: what `merge_windows` left.
         labels: name of each class, `[K]`.
         grid: where steps lie in time.
-        duration: length of the file in seconds.
+        duration: length of the file in seconds, or less where something ends before it.
+        begin: where events can begin, in seconds.
         min_score: events that score less are dropped, 0..1.
         min_duration: events shorter than this many seconds are dropped.
         keep: labels to keep; empty keeps all.
         top_k: keep this many events, those with the highest scores.
     """
-    seconds = to_seconds(proposals.segments, grid).clip(0, duration).tolist()
+    seconds = to_seconds(proposals.segments, grid).clip(begin, max(begin, duration)).tolist()
     scores = proposals.scores.clip(0, 1).tolist()
     events = (
         Event(start, end, labels[label], score)
         for (start, end), score, label in zip(seconds, scores, proposals.labels.tolist(), strict=True)
-        if start < end
+        if end - start >= SHORTEST
     )
     return select(events, min_score=min_score, min_duration=min_duration, keep=keep, top_k=top_k)

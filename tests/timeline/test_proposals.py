@@ -231,3 +231,35 @@ def test_events_end_with_the_file_and_pass_the_filters() -> None:
     assert [e.start for e in decode(found, ("dog", "drum"), Grid(), duration=10, min_duration=2)] == [0, 1.5]
     assert [e.start for e in decode(found, ("dog", "drum"), Grid(), duration=10, keep=("drum",))] == [1.5, 2.5]
     assert [e.start for e in decode(found, ("dog", "drum"), Grid(), duration=10, top_k=1)] == [0]
+
+
+def test_an_event_longer_than_a_window_is_one_event() -> None:
+    """Windows of 64 steps that begin every 32; each sees some 45 steps of an event from 10 to 150."""
+    parts = [(0, (10, 55)), (32, (10, 60)), (64, (9, 56)), (96, (8, 54))]
+    windows = [
+        (first, Proposals(rows([part, (20, 22)], 2), rows([0.9 - first / 1000, 0.2], 1)[:, 0], np.array([1, 0])))
+        for first, part in parts
+    ]
+    merged = merge_windows(windows)
+    assert merged.segments[0].tolist() == [10, 150]
+    assert merged.scores[0] == pytest.approx(0.9)
+    assert merged.labels.tolist() == [1, 0, 0, 0, 0]
+
+
+def test_parts_that_do_not_meet_or_are_not_alike_stay_apart() -> None:
+    def two(left: tuple[float, float], right: tuple[float, float], scores: tuple[float, float]) -> int:
+        parts = [(0, left, scores[0]), (32, right, scores[1])]
+        windows = [(at, Proposals(rows([part], 2), rows([score], 1)[:, 0], np.array([3]))) for at, part, score in parts]
+        return len(merge_windows(windows).labels)
+
+    assert two((20, 60), (0, 50), (0.9, 0.8)) == 1
+    assert two((20, 47), (0, 50), (0.9, 0.8)) == 2  # the first ends before it is handed over
+    assert two((20, 60), (17, 50), (0.9, 0.8)) == 2  # the second begins after that
+    assert two((20, 60), (0, 50), (0.9, 0.3)) == 2
+
+
+def test_events_lie_where_there_is_sound_and_picture() -> None:
+    found = Proposals(rows([(0, 100), (0, 8)], 2), rows([0.9, 0.8], 1)[:, 0], np.array([0, 0]))
+    grid = Grid(stride=0.25)
+    (event,) = decode(found, ("a",), grid, begin=2.75, duration=9.5)
+    assert (event.start, event.end) == (2.75, 9.5)
