@@ -55,6 +55,7 @@ def _measure(console: Console, job: EvalJob, path: Path, test: clips.Clips, *, c
         raise UsageError(f"{path}: learnt with labels of segments; there is no weak protocol for it")
     localizer: Any = localizers.load(path)
     clips.check_widths(localizer.config, test, str(path))
+    clips.check_labels(header["labels"], test, str(path))
     network = forward(localizer.to(choose_device("auto")))
     readings: dict[str, AVEFigures] = {"segment accuracy": clips.figures(network, test, trained)}
     if task == "weak":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any, Literal, Protocol
 
 import torch
@@ -81,3 +82,16 @@ def check_widths(config: Any, clips: Clips, what: str) -> None:
             f"{what} is for sound features {wanted[0]} wide, pictures {wanted[1]} wide and {wanted[2]} labels; "
             f"the data has {here[0]}, {here[1]} and {here[2]}"
         )
+
+
+def check_labels(labels: Sequence[str], clips: Clips, what: str) -> None:
+    """Whether the labels of a network are those of the data, in the same order.
+
+    Raises:
+        UsageError: if they are not; the text names the first difference.
+    """
+    for number, (wanted, here) in enumerate(zip_longest(labels, clips.names), 1):
+        if wanted != here:
+            raise UsageError(
+                f"{what} knows other labels than the data: label {number} is {wanted!r} there, {here!r} here"
+            )
