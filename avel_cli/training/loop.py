@@ -106,17 +106,20 @@ def fit(
         score: of the average, in evaluation mode; higher is better.
 
     Raises:
-        UsageError: if there is a checkpoint to resume from, but of another recipe, or the loss is no longer finite.
+        UsageError: if there is a checkpoint that is not to be resumed or of another recipe, or the loss is no longer
+            finite.
         SetupError: if the packages for training are not installed.
     """
+    checkpoint, best = folder / f"{name}.checkpoint.pt", best_file(folder, name)
+    if checkpoint.is_file() and not resume:
+        raise UsageError(f"{checkpoint} is there; --resume goes on with it, another folder with -o begins anew")
     here = team()
     folder.mkdir(parents=True, exist_ok=True)
     model.to(here.device, torch.float64 if schedule.precision == "fp64" else None)
     average = copy.deepcopy(model).eval().requires_grad_(False)
     kind = torch.optim.Adam if schedule.optimizer == "adam" else torch.optim.AdamW
     optimizer = kind(_groups(model, schedule.weight_decay), lr=schedule.lr)
-    checkpoint, best = folder / f"{name}.checkpoint.pt", best_file(folder, name)
-    first = _restore(checkpoint, recipe, model, average, optimizer) if resume and checkpoint.is_file() else 0
+    first = _restore(checkpoint, recipe, model, average, optimizer) if checkpoint.is_file() else 0
     if here.process_index:  # dropout is to differ from that of the first process
         torch.manual_seed(torch.initial_seed() + here.process_index + 1000 * first)
     if not first and here.is_main_process:

@@ -79,3 +79,12 @@ def test_a_run_whose_loss_is_no_longer_finite_ends_and_keeps_what_was_good(tmp_p
     kept = torch.load(tmp_path / "m.checkpoint.pt", weights_only=True)
     assert kept["step"] == 5 and all(value.isfinite().all() for value in kept["model"].values())
     assert "nan" in (tmp_path / "m.csv").read_text()
+
+
+def test_a_second_run_does_not_replace_the_first_unasked(tmp_path):
+    _run(tmp_path, 10, score=lambda average: 0.5)
+    before = {path: path.read_bytes() for path in tmp_path.glob("m.*")}
+    assert len(before) == 3
+    with pytest.raises(UsageError, match=r"m\.checkpoint\.pt is there; --resume goes on with it, another folder"):
+        _run(tmp_path, 10, score=lambda average: 0.5)
+    assert {path: path.read_bytes() for path in tmp_path.glob("m.*")} == before
