@@ -55,7 +55,7 @@ Jobs = dict[Path, dict[str, Path]]
 )
 @click.option("--by-index", is_flag=True, help="Choose frames by number, as AVE did, not by time; h5 implies it.")
 @click.option("-r", "--recursive", is_flag=True, help="Look into the sub-folders of folders.")
-@click.option("--overwrite", is_flag=True, help="Replace features that were made otherwise.")
+@click.option("--overwrite", is_flag=True, help="Replace features that were made otherwise, and h5 files.")
 @options.listening
 @options.encoding
 @options.device
@@ -96,6 +96,8 @@ def extract(
     load = cache(partial(_load, console, names, **settings))
     if annotations and len({encoder.modality for encoder in load().encoders.values()}) < len(set(names)):
         raise UsageError("-f h5 makes one file of pictures and one of sound: give one encoder of each at most")
+    if annotations and not overwrite:
+        ave_features.check_absent(output, [encoder.modality for encoder in load().encoders.values()])
     _run(console, jobs, load, overwrite)
     if annotations:
         for name, encoder in load().encoders.items():

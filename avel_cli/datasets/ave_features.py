@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import h5py
@@ -31,6 +31,17 @@ def videos(annotations: Path, inputs: Sequence[Path]) -> list[Path]:
     if missing:
         raise UsageError(f"{len(missing)} of the {len(wanted)} videos in {annotations} are not there, as {missing[0]}")
     return [named[video] for video in wanted]
+
+
+def check_absent(folder: Path, modalities: Iterable[str]) -> None:
+    """Whether none of the files that `assemble` would write for these modalities is in the folder.
+
+    Raises:
+        UsageError: if one is.
+    """
+    for path in (folder / FILES[modality].name for modality in modalities):
+        if path.exists():
+            raise UsageError(f"{path} is there already; use another folder with -o, or replace it with --overwrite")
 
 
 def assemble(annotations: Path, features: dict[str, Path], encoder: str, modality: str, folder: Path) -> Path:

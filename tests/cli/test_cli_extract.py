@@ -120,6 +120,20 @@ def test_ave_files_have_a_row_for_each_line_of_the_annotations(films, extract, t
     assert (pictures[1] == short).all()
 
 
+def test_ave_files_that_are_there_are_not_replaced_unasked(films, extract, tmp_path):
+    annotations, there = tmp_path / "Annotations.txt", tmp_path / "audio_feature.h5"
+    annotations.write_text("Bark&one&good&0&10\n")
+    there.write_bytes(b"of someone else")
+    command = (films / "one.mkv", "-e", "starter-sound", "-f", "h5", "--annotations", annotations)
+    code, err = extract(*command)
+    assert code == 2 and "audio_feature.h5 is there already" in err and "--overwrite" in err
+    assert there.read_bytes() == b"of someone else"
+    assert not list(tmp_path.glob("*.safetensors"))  # nothing was extracted either
+    assert extract(*command, "--overwrite")[0] == 0
+    with h5py.File(there) as audio:
+        assert audio["avadataset"].shape == (1, 10, 128)
+
+
 def test_ave_needs_all_its_videos_and_one_encoder_of_each_kind(films, extract, tmp_path):
     annotations = tmp_path / "Annotations.txt"
     annotations.write_text("Bark&one&good&0&10\nCat&gone&good&2&5\n")
