@@ -217,9 +217,12 @@ def _notices(names: Sequence[str], clips: Mapping[Split, Sequence[Clip]], left_o
 class Folder(Dataset[AVESample]):
     """A split of one's own videos as AVE-like clips; what is shorter than 10 segments is filled with background.
 
+    Training takes the fill for background, figures leave it out: see `evaluation.clips.truth`.
+
     Attributes:
         names: the labels, `K` of them.
         labels: one-hot of each segment, `[n, 10, K + 1]` float32, the last column being background.
+        filled: which segments are after the end of their clip, `[n, 10]` bool.
         bags: one-hot of each clip, `[n, K + 1]` float32; background if it has no event.
         videos: a number for each file, `[n]` int64.
     """
@@ -232,6 +235,8 @@ class Folder(Dataset[AVESample]):
         self.videos = torch.tensor([files.index(clip.file) for clip in self._clips])
         background = len(plan.names)
         segments = [(*clip.labels, *[background] * (SEGMENTS - len(clip.labels))) for clip in self._clips]
+        lengths = torch.tensor([len(clip.labels) for clip in self._clips])
+        self.filled = torch.arange(SEGMENTS) >= lengths.unsqueeze(1)
         self.labels = F.one_hot(torch.tensor(segments), background + 1).float()
         self.bags = F.one_hot(torch.tensor([min(row) for row in segments]), background + 1).float()
 

@@ -1,6 +1,7 @@
 """How well the seconds of AVE's clips are named: accuracy, confusion, events, and published figures to stand beside.
 
-Labels are class indices `[N, T]`; the number of categories `K` itself stands for background. `decode_segments` makes
+Labels are class indices `[N, T]`; the number of categories `K` itself stands for background, and -1 among the true
+ones for a segment that is not judged. `decode_segments` makes
 them of a supervised model's outputs, `decode_weak` or `decode_segment_scores` of a weakly supervised one's.
 """
 
@@ -88,6 +89,7 @@ def decode_segment_scores(scores: Tensor) -> Tensor:
 def confusion(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """How many segments of a class (row) were given which class (column), `[K + 1, K + 1]` int64, background last."""
     size = num_classes + 1
+    predicted, labels = predicted[labels >= 0], labels[labels >= 0]
     return (labels.flatten() * size + predicted.flatten()).bincount(minlength=size**2).view(size, size)
 
 
@@ -162,14 +164,15 @@ def evaluate(predicted: Tensor, labels: Tensor, names: Sequence[str]) -> AVEFigu
     table = confusion(predicted, labels, size)
     events, hits = table[:size].sum(), table[:size, :size]
     right, true, said = table.diagonal(), table.sum(1), table.sum(0)
-    found = _event_counts(predicted, labels, size)
+    judged = labels >= 0
+    found = _event_counts(predicted.where(judged, size), labels.where(judged, size), size)
     classes = (
         ClassFigures(name, int(true[k]), _percent(right[k], true[k]), _percent(right[k], said[k]), _f1(found[k]))
         for k, name in enumerate(names)
     )
     return AVEFigures(
         labels=tuple(names),
-        segments=labels.numel(),
+        segments=int(judged.sum()),
         accuracy=accuracy,
         event_rate=_percent(hits.sum(), events),
         background_rate=_percent(right[size], true[size]),

@@ -36,6 +36,12 @@ class Clips(Protocol):
         ...
 
 
+def truth(clips: Clips) -> Tensor:
+    """Class index of each segment, `[N, 10]` int64; -1 for what only fills a clip, which no figure counts."""
+    labels, filled = clips.labels.argmax(dim=-1), getattr(clips, "filled", None)  # of `datasets.folder.Folder` alone
+    return labels if filled is None else labels.masked_fill(filled, -1)
+
+
 @torch.inference_mode()
 def predict(network: Forward, clips: Clips, task: Task = "full", reading: Reading = "gate") -> Tensor:
     """Class index of each segment, `[N, 10]` int64 on the CPU; the number of categories stands for background.
@@ -60,12 +66,12 @@ def predict(network: Forward, clips: Clips, task: Task = "full", reading: Readin
 
 def accuracy(network: Forward, clips: Clips, task: Task = "full") -> float:
     """Segment accuracy in percent."""
-    return segment_accuracy(predict(network, clips, task), clips.labels.argmax(dim=-1))
+    return segment_accuracy(predict(network, clips, task), truth(clips))
 
 
 def figures(network: Forward, clips: Clips, task: Task = "full", reading: Reading = "gate") -> AVEFigures:
     """All figures of the protocol."""
-    return evaluate(predict(network, clips, task, reading), clips.labels.argmax(dim=-1), clips.names)
+    return evaluate(predict(network, clips, task, reading), truth(clips), clips.names)
 
 
 def check_widths(config: Any, clips: Clips, what: str) -> None:

@@ -23,11 +23,13 @@ def decode_segments(event_logits: Tensor, category_logits: Tensor) -> Tensor:
 def segment_accuracy(predicted: Tensor, labels: Tensor) -> float:
     """Percentage of segments with the right label, background being a label like any other.
 
-    Every segment counts once, however it was batched; both tensors are class indices `[N, T]`.
+    Every segment counts once, however it was batched; both tensors are class indices `[N, T]`. A label of -1 stands
+    for a segment that is not judged.
 
     Raises:
         ValueError: if the shapes differ or there is nothing to count.
     """
-    if predicted.shape != labels.shape or not labels.numel():
+    judged = int((labels >= 0).sum())
+    if predicted.shape != labels.shape or not judged:
         raise ValueError(f"cannot compare labels {tuple(predicted.shape)} with labels {tuple(labels.shape)}")
-    return 100 * int((predicted == labels).sum()) / labels.numel()
+    return 100 * int(((predicted == labels) & (labels >= 0)).sum()) / judged

@@ -173,6 +173,7 @@ def test_samples_are_filled_with_background_to_ten_segments(tmp_path: Path) -> N
     assert sample.audio[:, 0].tolist() == [5, 6, 7, 8, 9, 10, 11, 12, 0, 0]
     assert sample.visual.shape == (10, 2, 2, 5)
     assert sample.labels.argmax(-1).tolist() == [2, 2, *[3] * 8]
+    assert data.filled.sum(-1).tolist() == [7, 2] and data.filled[1].tolist() == [False] * 8 + [True] * 2
     assert sample.bag.tolist() == [0, 0, 1, 0]
     assert Folder(plan, "val", features).bags.argmax(-1).tolist() == [2, 3]  # the rest of b.mp4 is background
     (batch,) = DataLoader(data, batch_size=2)
