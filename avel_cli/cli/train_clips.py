@@ -15,7 +15,7 @@ from avel_cli import recipes
 from avel_cli.cli import curves, own_videos
 from avel_cli.cli.console import Console
 from avel_cli.cli.jobs import TrainJob, only_folder
-from avel_cli.datasets.ave import AVE
+from avel_cli.datasets.ave import load_splits
 from avel_cli.evaluation import clips
 from avel_cli.evaluation.ave import PUBLISHED, AVEFigures
 from avel_cli.training import ave as training
@@ -30,9 +30,8 @@ def ave(console: Console, job: TrainJob) -> None:
     """Train on AVE's features."""
     recipe = recipes.load(AVERecipe, job.recipe, job.changes)
     folder = only_folder(job.data, "ave")
-    learn = AVE(folder, "train", weak=recipe.task == "weak", in_memory=job.in_memory)
-    held = {"val": AVE(folder, "val", in_memory=job.in_memory), "test": AVE(folder, "test", in_memory=job.in_memory)}
-    results = run(console, recipe, learn, held, job)
+    splits = load_splits(folder, weak=recipe.task == "weak", in_memory=job.in_memory)
+    results = run(console, recipe, splits["train"], {"val": splits["val"], "test": splits["test"]}, job)
     if results:
         rows = [[row.system, f"{row.accuracy:.2f}", row.source] for row in PUBLISHED if row.supervision == recipe.task]
         rows += [[f"{recipe.name}, seed {result.seed}", f"{result.test:.2f}", "this run"] for result in results]

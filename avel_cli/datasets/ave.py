@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -147,6 +148,7 @@ class AVE(Dataset[AVESample]):
 
     Attributes:
         names: category names, `K` of them.
+        rows: `[n]` int64, which rows of the features the clips are.
         labels: `[n, 10, K + 1]` float32.
         bags: `[n, K + 1]` float32.
         videos: `[n]` int64, a number for each video: some are in several clips.
@@ -172,9 +174,9 @@ class AVE(Dataset[AVESample]):
         annotations = Annotations(read_annotations(folder / ave_files.ANNOTATIONS.name))
         clips = len(annotations.clips)
         self.names = annotations.labels
-        self._rows = read_split(folder, split, clips)
-        self.labels, self.bags = annotations.one_hot[self._rows], annotations.bags[self._rows]
-        self.videos = annotations.videos[self._rows]
+        self.rows = read_split(folder, split, clips)
+        self.labels, self.bags = annotations.one_hot[self.rows], annotations.bags[self.rows]
+        self.videos = annotations.videos[self.rows]
         audio, visual = [(ave_files.AUDIO_FEATURES, clips)], [(ave_files.VISUAL_FEATURES, clips)]
         if weak:
             background = self._add_background(folder, clips)
@@ -182,7 +184,7 @@ class AVE(Dataset[AVESample]):
             visual.append((ave_files.NOISY_VISUAL, background))
         features = _rows(folder, audio), _rows(folder, visual)
         self.audio_dim, self.visual_dim = (rows.row_shape[-1] for rows in features)
-        self._features = tuple(rows.read(self._rows) for rows in features) if in_memory else features
+        self._features = tuple(rows.read(self.rows) for rows in features) if in_memory else features
 
     def _add_background(self, folder: Path, clips: int) -> int:
         """Take in the clips without an event, whose rows come after all others; returns how many there are."""
@@ -192,20 +194,20 @@ class AVE(Dataset[AVESample]):
         if not torch.equal(bags, background):
             raise SetupError(f"{folder / file.name}: holds labels other than background; {file.remedy}")
         rows = torch.arange(clips, clips + len(bags))
-        self._rows, self.videos = torch.cat((self._rows, rows)), torch.cat((self.videos, rows))
+        self.rows, self.videos = torch.cat((self.rows, rows)), torch.cat((self.videos, rows))
         self.bags = torch.cat((self.bags, background))
         self.labels = torch.cat((self.labels, background.unsqueeze(1).expand(-1, SEGMENTS, -1)))
         return len(bags)
 
     def __len__(self) -> int:
         """Number of clips."""
-        return len(self._rows)
+        return len(self.rows)
 
     def batch(self, index: Sequence[int] | Tensor) -> AVESample:
         """The clips at these places, stacked."""
         chosen = torch.as_tensor(index)
         audio, visual = (
-            features[chosen] if isinstance(features, Tensor) else features.read(self._rows[chosen])
+            features[chosen] if isinstance(features, Tensor) else features.read(self.rows[chosen])
             for features in self._features
         )
         return AVESample(audio, visual, self.labels[chosen], self.bags[chosen])
@@ -217,6 +219,23 @@ class AVE(Dataset[AVESample]):
     def __getitems__(self, index: Sequence[int]) -> list[AVESample]:
         """The clips at these places; this is what a `DataLoader` asks for."""
         return [AVESample(*parts) for parts in zip(*self.batch(index), strict=True)]
+
+
+def load_splits(folder: Path, *, weak: bool = False, in_memory: bool = False) -> dict[Split, AVE]:
+    """All splits, for training: with `weak` the background clips are in train.
+
+    Raises:
+        SetupError: if a file is missing or is not what it should be, or a clip is in two splits.
+    """
+    splits = {
+        split: AVE(folder, split, weak=weak and split == "train", in_memory=in_memory) for split in get_args(Split)
+    }
+    for one, other in combinations(splits, 2):
+        if shared := set(splits[one].rows.tolist()) & set(splits[other].rows.tolist()):
+            files = " and ".join(ave_files.ORDERS[split].name for split in (one, other))
+            remedy = ave_files.ORDERS[other].remedy
+            raise SetupError(f"{folder}: {files} share clips ({len(shared)}, first row {min(shared)}); {remedy}")
+    return splits
 
 
 def _rows(folder: Path, files: Sequence[tuple[File, int]]) -> Rows:

@@ -181,6 +181,14 @@ def test_a_folder_without_the_files_says_how_to_get_them(tmp_path, capsys):
     assert "Annotations.txt: missing; copy data/Annotations.txt from" in capsys.readouterr().err
 
 
+def test_splits_that_share_clips_are_refused(tmp_path, capsys):
+    orders = {"train": [0, 1, 2], "val": [3, 4], "test": [2, 5]}
+    folder = ave_folder.write_ave_folder(tmp_path / "AVE", ave_folder.made_up(3, 2), orders)
+    assert run(["train", "--dataset", "ave", "--model", "cace-net", "--data", str(folder), "-o", str(tmp_path)]) == 4
+    error = capsys.readouterr().err
+    assert "train_order.h5 and test_order.h5 share clips (1, first row 2); copy data/test_order.h5" in error
+
+
 def test_a_file_that_is_no_localizer_is_refused(tmp_path, capsys):
     other = tmp_path / "x.safetensors"
     other.write_bytes(b"nothing")
