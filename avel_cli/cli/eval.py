@@ -56,6 +56,8 @@ def evaluate(console: Console, /, dataset: str, data: tuple[Path, ...], **settin
         raise UsageError("--weights is for files of published models; --checkpoint is for what avel train wrote")
     if not data:
         raise UsageError(f"--dataset {dataset} wants its folder: --data DIR")
+    if settings["task"] and dataset in ("starter", "unav100"):
+        raise UsageError(f"--task is for AVE and your own clips; {dataset} has one task")
     module, _, function = JOBS[OWN if own else dataset].partition(":")
     work: Callable[[Console, EvalJob], None] = getattr(import_module(module), function)
     work(console, EvalJob(data=data, **settings))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,8 +63,9 @@ def unav100(console: Console, job: EvalJob) -> None:
     folder = only_folder(job.data, "unav100")
     path = find_annotations(folder)
     annotations = read_annotations(path)
-    if not is_published(path):
-        console.say(f"{path}: not the published file, so published figures are of other videos")
+    beside = PUBLISHED if is_published(path) else ()
+    if not beside:
+        console.say(f"{path}: not the published file, so published figures, which are of other videos, are left out")
     subject = _official(job.weights) if job.weights else _of_avel(console, job)
     features = _features_for(subject, annotations)
     videos = annotations.of("test")
@@ -73,12 +74,13 @@ def unav100(console: Console, job: EvalJob) -> None:
     result = evaluate_localizer(
         network, samples, subject.steps, features.grid, names=annotations.classes, truth=annotated(videos)
     )
-    _draw(subject, result, job.output)
+    _draw(subject, result, beside, job.output)
     if job.as_json:
-        console.result_stream().write(json.dumps(_report(subject, result, videos), indent=2, ensure_ascii=False) + "\n")
+        report = _report(subject, result, videos, beside)
+        console.result_stream().write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
         return
     head = ["what", "events", *(f"{tiou:.1f}" for tiou in TIOUS), "average", "source"]
-    console.table(head, _rows(subject, result, videos), title="test split, mean average precision by tIoU, %")
+    console.table(head, _rows(subject, result, videos, beside), title="test split, mean average precision by tIoU, %")
     console.say(f"pictures in {job.output}")
 
 
@@ -140,10 +142,10 @@ def _beside(row: Published) -> str:
     return f"{row.system}, {row.features}"
 
 
-def _draw(subject: Subject, result: DetectionResult, out: Path) -> None:
+def _draw(subject: Subject, result: DetectionResult, beside: Sequence[Published], out: Path) -> None:
     """Two pictures: mean average precision by tIoU, and curves of the classes with the most events."""
     lines = {subject.name: list(zip(TIOUS.tolist(), result.mean.tolist(), strict=True))}
-    lines |= {f"published: {_beside(row)}": list(zip(TIOUS[4:].tolist(), row.map, strict=True)) for row in PUBLISHED}
+    lines |= {f"published: {_beside(row)}": list(zip(TIOUS[4:].tolist(), row.map, strict=True)) for row in beside}
     plots.map_by_tiou(lines, out / f"{subject.name}.map.png")
     most = np.argsort(-np.array(result.events), kind="stable")[:DRAWN]
     plots.precision_recall(
@@ -151,11 +153,13 @@ def _draw(subject: Subject, result: DetectionResult, out: Path) -> None:
     )
 
 
-def _rows(subject: Subject, result: DetectionResult, videos: tuple[Video, ...]) -> list[list[str]]:
+def _rows(
+    subject: Subject, result: DetectionResult, videos: tuple[Video, ...], beside: Sequence[Published]
+) -> list[list[str]]:
     """The table: all events, what stands beside, ranges of lengths, classes."""
     rows = [_row(subject.name, sum(result.events), result.mean, subject.selection)]
     rows += [_row(name, "", found.mean, "needs no model") for name, found in reference_points(videos).items()]
-    for row in PUBLISHED:
+    for row in beside:
         figures = [""] * 4 + [f"{value:.1f}" for value in (*row.map, row.average)]
         rows.append([f"published: {_beside(row)}", "", *figures, row.source])
     rows += [_row(part.name, part.events, part.mean) for part in result.by_length]
@@ -166,12 +170,14 @@ def _row(name: str, events: int | str, values: Floats, source: str = "") -> list
     return [name, str(events), *(f"{value:.2f}" for value in (*values, values.mean())), source]
 
 
-def _report(subject: Subject, result: DetectionResult, videos: tuple[Video, ...]) -> dict[str, Any]:
+def _report(
+    subject: Subject, result: DetectionResult, videos: tuple[Video, ...], beside: Sequence[Published]
+) -> dict[str, Any]:
     """The same and the curves' classes, ready for JSON."""
     references = {
         name: {"map": found.mean.tolist(), "average_map": found.average}
         for name, found in reference_points(videos).items()
     }
     facts = {"model": subject.name, "sha256": checkpoint.sha256(subject.path), "selection": subject.selection}
-    beside = {"references": references, "published": [row._asdict() for row in PUBLISHED]}
-    return {**facts, "split": "test", "videos": len(videos), **result.to_dict(), **beside}
+    others = {"references": references, "published": [row._asdict() for row in beside]}
+    return {**facts, "split": "test", "videos": len(videos), **result.to_dict(), **others}

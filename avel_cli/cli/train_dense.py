@@ -95,14 +95,15 @@ def unav100(console: Console, job: TrainJob) -> None:
     folder = only_folder(job.data, "unav100")
     path = find_annotations(folder)
     annotations, features = read_annotations(path), recipe.feature_set
-    if not is_published(path):
-        console.say(f"{path}: not the published file, so published figures are of other videos")
+    beside = PUBLISHED if is_published(path) else ()
+    if not beside:
+        console.say(f"{path}: not the published file, so published figures, which are of other videos, are left out")
     videos = {part: annotations.of(split) for part, split in SPLITS.items()}
     parts: dict[str, Any] = {part: Features(some, folder, features) for part, some in videos.items()}
     if job.in_memory:
         parts = {name: [part[index] for index in range(len(part))] for name, part in parts.items()}
     truth = {part: detection.annotated(videos[part]) for part in HELD_OUT}
-    words = (recipe.select, recipe.selection, PUBLISHED)
+    words = (recipe.select, recipe.selection, beside)
     run(console, recipe, Task(parts, truth, annotations.classes, features.grid, features.encoders, *words), job)
 
 
