@@ -10,13 +10,15 @@ from avel_cli import checkpoint, hub, localizers, published
 from avel_cli.cli import eval_cross_modal, options, own_videos
 from avel_cli.cli.console import Console
 from avel_cli.cli.jobs import EvalJob, only_folder
-from avel_cli.datasets.ave import AVE
+from avel_cli.datasets.ave import AVE, Split
 from avel_cli.errors import UsageError
 from avel_cli.evaluation import clips, plots
 from avel_cli.evaluation.ave import PUBLISHED, AVEFigures
 from avel_cli.evaluation.cross_modal_ave import check_lists
 from avel_cli.pipeline import choose_device
 from avel_cli.training.ave import forward
+
+TEST: tuple[Split] = ("test",)
 
 
 def ave(console: Console, job: EvalJob) -> None:
@@ -33,8 +35,8 @@ def own(console: Console, job: EvalJob) -> None:
     """Measure on the test split of one's own videos, with the encoders that the weights were trained for."""
     path = _weights(console, job)
     folder, names = only_folder(job.data, "a folder of videos"), checkpoint.read_header(path)["encoders"]
-    test = own_videos.load(console, folder, names, job.output, offline=job.offline)["test"]
-    _measure(console, job, path, test, compare=False)
+    splits = own_videos.load(console, folder, names, job.output, offline=job.offline, needed=TEST)
+    _measure(console, job, path, splits["test"], compare=False)
 
 
 def _weights(console: Console, job: EvalJob) -> Path:

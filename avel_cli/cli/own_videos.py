@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -40,9 +40,15 @@ def _slice(path: Path, first: int, last: int) -> Tensor:
 
 
 def load(
-    console: Console, folder: Path, encoders: Sequence[str], output: Path, *, offline: bool = False
+    console: Console,
+    folder: Path,
+    encoders: Sequence[str],
+    output: Path,
+    *,
+    offline: bool = False,
+    needed: Collection[Split] = get_args(Split),
 ) -> dict[Split, Folder]:
-    """The clips of each split that the folder's table comes to.
+    """The clips of each split that is needed, as the folder's table has them.
 
     Args:
         console: is told of progress.
@@ -50,6 +56,7 @@ def load(
         encoders: one of sound and one of pictures, with features every second.
         output: features are kept below it.
         offline: open no connection.
+        needed: splits that must have clips.
 
     Raises:
         SetupError: if the table is missing or wrong.
@@ -60,8 +67,8 @@ def load(
     extractor = Extractor(encoders, offline=offline)
     pair = ordered(extractor)
     stored = _make(console, extractor, pair, videos, output / "features")
-    found = plan(folder, stored.counts.__getitem__)
-    return {split: Folder(found, split, stored) for split in get_args(Split)}
+    found = plan(folder, stored.counts.__getitem__, needed)
+    return {split: Folder(found, split, stored) for split in needed}
 
 
 def ordered(extractor: Extractor) -> tuple[str, str]:

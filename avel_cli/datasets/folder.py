@@ -11,7 +11,8 @@ import csv
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast, get_args
@@ -29,7 +30,7 @@ log = logging.getLogger("avel")
 TABLE = "labels.csv"
 COLUMNS = ("file", "start", "end", "label")
 BACKGROUND = "background"
-HELD_OUT = 0.1  # share of the files that go to val, and to test
+SHARES: dict[Split, tuple[float, float]] = {"test": (0, 0.1), "val": (0.1, 0.2), "train": (0.2, 1)}  # of hashes
 Features = Callable[[Path, int, int], tuple[Tensor, Tensor]]  # file, first segment, last + 1 → audio, visual
 
 
@@ -108,7 +109,7 @@ def _fault(folder: Path, file: str, start: str, end: str, label: str, split: str
         return f"start and end must be seconds, not {start!r} and {end!r}"
     if not (0 <= begin < until and math.isfinite(until)):
         return f"no event lasts from {start} to {end} s"
-    if not label or label == BACKGROUND:
+    if not label or label.casefold() == BACKGROUND:
         return f"{label!r} is no label; list events only, the rest is background"
     if split and split not in get_args(Split):
         return f"split is {split!r}; it must be one of {', '.join(get_args(Split))}"
@@ -116,9 +117,11 @@ def _fault(folder: Path, file: str, start: str, end: str, label: str, split: str
 
 
 def assign_splits(spans: Sequence[Span]) -> dict[str, Split]:
-    """The split of each file: that of the table, else a tenth each for val and test, by a hash of the name.
+    """The split of each file: that of the table, else about a tenth each for val and test, by a hash of the name.
 
-    Always the same for the same files, whatever their order. Val and test have at least one file.
+    The hash is a number from 0 to 1; below 0.1 is test, below 0.2 val, the rest train. So a file stays in its split
+    whatever other files come or go. Only where a split would be empty it takes the file whose hash is nearest to its
+    range, from a split that has more than one; that file may change as long as the files are few.
 
     Raises:
         SetupError: if the table gives a split for some lines only or a file two, or if files are too few.
@@ -136,10 +139,19 @@ def assign_splits(spans: Sequence[Span]) -> dict[str, Split]:
         return {file: cast(Split, split) for file, split in given.items()}
     if len(given) < 3:
         raise SetupError(f"{TABLE}: {len(given)} files are too few to learn from and to test on; 3 are the least")
-    files = sorted(given, key=lambda file: hashlib.sha256(file.encode()).digest())
-    held_out = max(1, round(HELD_OUT * len(files)))
-    counts: dict[Split, int] = {"test": held_out, "val": held_out, "train": len(files) - 2 * held_out}
-    return dict(zip(files, [split for split, count in counts.items() for _ in range(count)], strict=True))
+    return _by_hash(given)
+
+
+def _by_hash(files: Iterable[str]) -> dict[str, Split]:
+    """Splits of three files or more, as `assign_splits` describes; none is empty."""
+    places = {file: int.from_bytes(hashlib.sha256(file.encode()).digest()[:6]) / 2**48 for file in sorted(files)}
+    splits = {file: next(s for s, (_, end) in SHARES.items() if place < end) for file, place in places.items()}
+    for split, (start, end) in SHARES.items():
+        if split not in splits.values():
+            counts = Counter(splits.values())
+            spare = [file for file in splits if counts[splits[file]] > 1]
+            splits[min(spare, key=lambda file: max(start - places[file], places[file] - end))] = split
+    return splits
 
 
 def second_labels(spans: Sequence[Span], names: Sequence[str], seconds: int) -> list[set[int]]:
@@ -177,37 +189,44 @@ def cut(labels: Sequence[set[int]]) -> Iterator[tuple[int, int]]:
         yield first, len(labels)
 
 
-def plan(folder: Path, seconds: Callable[[Path], int]) -> Plan:
+def plan(folder: Path, seconds: Callable[[Path], int], needed: Collection[Split] = get_args(Split)) -> Plan:
     """Cut the videos that `labels.csv` lists into clips.
 
     Args:
         folder: of the table and the videos.
         seconds: number of segments that the features of a file have.
+        needed: splits that must have clips; `train` among them if there is to be training.
 
     Raises:
-        SetupError: if the table is missing or wrong, or a split gets no clip.
+        SetupError: if the table is missing or wrong, or a split that is needed gets no clip.
     """
     spans = read_spans(folder / TABLE)
     names = tuple(sorted({span.label for span in spans}))
     clips: dict[Split, list[Clip]] = {split: [] for split in get_args(Split)}
-    left_out = 0
+    left_out = late = 0
     for file, split in sorted(assign_splits(spans).items()):
-        labels = second_labels([span for span in spans if span.file == file], names, seconds(folder / file))
+        count, events = seconds(folder / file), [span for span in spans if span.file == file]
+        labels = second_labels(events, names, count)
+        late += sum(span.end > count + 1 for span in events)  # the last second may be a part that has no segment
         left_out += sum(len(here) > 1 for here in labels)
         for first, last in cut(labels):
             indices = tuple(next(iter(here), len(names)) for here in labels[first:last])
             clips[split].append(Clip(file, first, indices))
-    _notices(names, clips, left_out)
+    if late:
+        log.warning("%s: %d events end over a second after the last whole second of their file", TABLE, late)
+    _notices(names, {split: clips[split] for split in needed}, left_out)
     return Plan(folder, names, {split: tuple(rows) for split, rows in clips.items()}, left_out)
 
 
 def _notices(names: Sequence[str], clips: Mapping[Split, Sequence[Clip]], left_out: int) -> None:
-    """Say what the user should know, and stop if there is nothing to learn from or to measure on."""
+    """Say what the user should know of these splits, and stop if there is nothing to learn from or to measure on."""
     for split, rows in clips.items():
         if not rows:
             raise SetupError(f'{TABLE}: no file is in split "{split}"; say so in a column split')
     if left_out:
         log.warning("%s: %d seconds hold events of several labels at once and are left out", TABLE, left_out)
+    if "train" not in clips:
+        return
     learnt = {index for clip in clips["train"] for index in clip.labels}
     never = [name for index, name in enumerate(names) if index not in learnt]
     if never:

@@ -54,6 +54,7 @@ def test_a_table_is_read_whatever_its_columns_order_and_mark(tmp_path: Path) -> 
         ("a.mp4,nan,1,dog", "line 3: no event lasts"),
         ("a.mp4,0,1,", "line 3: '' is no label"),
         ("a.mp4,0,1,background", "line 3: 'background' is no label"),
+        ("a.mp4,0,1,BackGround", "line 3: 'BackGround' is no label"),
         ("z.mp4,0,1,dog", "line 3: no file '.*z.mp4'"),
         (",0,1,dog", "line 3: no file"),
     ],
@@ -119,11 +120,21 @@ def test_splits_depend_on_names_alone() -> None:
     rows = [Span(f"clip {number}.mp4", 0, 1, "dog", "", 2) for number in range(40)]
     splits = folder.assign_splits(rows)
     assert splits == folder.assign_splits(rows[::-1])
-    assert [list(splits.values()).count(split) for split in ("train", "val", "test")] == [32, 4, 4]
-    few = folder.assign_splits(rows[:3])
-    assert sorted(few.values()) == ["test", "train", "val"]
+    assert set(splits.values()) == {"train", "val", "test"}
+    for count in (3, 4, 7):
+        assert set(folder.assign_splits(rows[:count]).values()) == {"train", "val", "test"}
     with pytest.raises(SetupError, match="2 files are too few"):
         folder.assign_splits(rows[:2])
+
+
+def test_a_file_stays_in_its_split_when_others_are_added() -> None:
+    rows = [Span(f"clip {number}.mp4", 0, 1, "dog", "", 2) for number in range(1000)]
+    splits = folder.assign_splits(rows)
+    for count in (60, 100, 500):
+        part = folder.assign_splits(rows[:count])
+        assert part == {file: splits[file] for file in part}
+    shares = [list(splits.values()).count(split) for split in ("train", "val", "test")]
+    assert shares == pytest.approx([800, 100, 100], abs=30)
 
 
 def test_splits_of_the_table_are_taken_if_they_are_whole() -> None:
@@ -160,6 +171,22 @@ def test_a_plan_counts_what_it_leaves_out_and_what_cannot_be_learnt(
 def test_a_split_without_clips_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match='no file is in split "test"'):
         folder.plan(table(tmp_path, *LINES[:3], head=HEAD + ",split"), lambda path: 10)
+
+
+def test_a_folder_that_is_all_test_can_be_measured_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = table(tmp_path, "a.mp4,0,4,dog,test", "b.mp4,0,3,cat,test", head=HEAD + ",split")
+    plan = folder.plan(path, lambda path: 10, ("test",))
+    assert [clip.file for clip in plan.clips["test"]] == ["a.mp4", "b.mp4"]
+    assert not caplog.records  # nothing is said of learning
+    with pytest.raises(SetupError, match='no file is in split "test"'):
+        folder.plan(table(tmp_path, *LINES[:3], head=HEAD + ",split"), lambda path: 10, ("test",))
+
+
+def test_events_that_end_long_after_their_file_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = ("a.mp4,0,11.5,dog,test", "a.mp4,2,400,dog,test", "b.mp4,0,10.9,dog,test")
+    folder.plan(table(tmp_path, *lines, head=HEAD + ",split"), lambda path: 10, ("test",))
+    text = "labels.csv: 2 events end over a second after the last whole second of their file"
+    assert [record.getMessage() for record in caplog.records] == [text]
 
 
 def test_samples_are_filled_with_background_to_ten_segments(tmp_path: Path) -> None:
