@@ -9,7 +9,7 @@ from pathlib import Path
 from avel_cli.evaluation import plots
 from avel_cli.training.record import read
 
-OTHERS = ("step", "lr", "seconds", "score")  # columns that are no terms of a loss
+OTHERS = ("step", "lr", "seconds")  # columns that are no terms of a loss, beside the score
 
 
 def draw(tables: Mapping[int, Path], select: str, path: Path, unit: str) -> None:
@@ -22,13 +22,14 @@ def draw(tables: Mapping[int, Path], select: str, path: Path, unit: str) -> None
         unit: what scores are.
     """
     rows = {seed: read(table) for seed, table in tables.items()}
+    first = next(iter(rows.values()))
+    scored = next(name for name in first[0] if name.startswith("score"))
     scores = {
-        f"{select}, seed {seed}": [(int(row["step"]), float(row["score"])) for row in run if row["score"]]
+        f"{select}, seed {seed}": [(int(row["step"]), float(row[scored])) for row in run if row[scored]]
         for seed, run in rows.items()
     }
-    first = next(iter(rows.values()))
     ends = [step for step, _ in next(iter(scores.values()))]
-    losses = {name: _between(first, name, ends) for name in first[0] if name not in OTHERS}
+    losses = {name: _between(first, name, ends) for name in first[0] if name not in (*OTHERS, scored)}
     plots.training_curves(losses, scores, path, unit)
 
 

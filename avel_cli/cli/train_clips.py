@@ -17,7 +17,7 @@ from avel_cli.cli.console import Console
 from avel_cli.cli.jobs import TrainJob, only_folder
 from avel_cli.datasets.ave import load_splits
 from avel_cli.evaluation import clips
-from avel_cli.evaluation.ave import PUBLISHED, AVEFigures
+from avel_cli.evaluation.ave import PUBLISHED, AVEFigures, Published
 from avel_cli.training import ave as training
 from avel_cli.training.ave import AVERecipe, Clips, Trained
 from avel_cli.training.processes import team
@@ -31,9 +31,11 @@ def ave(console: Console, job: TrainJob) -> None:
     recipe = recipes.load(AVERecipe, job.recipe, job.changes)
     folder = only_folder(job.data, "ave")
     splits = load_splits(folder, weak=recipe.task == "weak", in_memory=job.in_memory)
-    results = run(console, recipe, splits["train"], {"val": splits["val"], "test": splits["test"]}, job)
+    published = [row for row in PUBLISHED if row.supervision == recipe.task]
+    held = {"val": splits["val"], "test": splits["test"]}
+    results = run(console, recipe, splits["train"], held, job, published)
     if results:
-        rows = [[row.system, f"{row.accuracy:.2f}", row.source] for row in PUBLISHED if row.supervision == recipe.task]
+        rows = [[row.system, f"{row.accuracy:.2f}", row.source] for row in published]
         rows += [[f"{recipe.name}, seed {result.seed}", f"{result.test:.2f}", "this run"] for result in results]
         title = f"segment accuracy on test, %, {recipe.task} supervision; this run: {recipe.selection}"
         console.table(["system", title, "source"], rows)
@@ -58,10 +60,17 @@ class Result:
     test: float
 
 
-def run(console: Console, recipe: AVERecipe, learn: Clips, held: Mapping[str, Clips], job: TrainJob) -> list[Result]:
+def run(
+    console: Console,
+    recipe: AVERecipe,
+    learn: Clips,
+    held: Mapping[str, Clips],
+    job: TrainJob,
+    published: Sequence[Published] = (),
+) -> list[Result]:
     """Train with each seed and say how it went; the weights of the best seed on the selecting split are written.
 
-    Only the first of several processes gives results.
+    Only the first of several processes gives results. `published` are figures on the same clips to stand beside.
     """
     if not training.is_first():
         console.setLevel(logging.ERROR)
@@ -75,33 +84,41 @@ def run(console: Console, recipe: AVERecipe, learn: Clips, held: Mapping[str, Cl
         network = training.forward(trained.model.to(team().device))
         measured = {split: clips.figures(network, held[split], recipe.task) for split in HELD_OUT}
         results.append(Result(seed, trained.epoch, measured["val"].accuracy, measured["test"].accuracy))
-        console.say(f"seed {seed}: epoch {trained.epoch:g}, val {results[-1].val:.2f}, test {results[-1].test:.2f}")
+        row = results[-1]
+        say = f"seed {seed}: epoch {row.epoch:g} chosen on {recipe.select}, val {row.val:.2f}, test {row.test:.2f}"
+        console.say(say)
         chosen = measured[recipe.select].accuracy
         if best is None or chosen > best[0]:
             best = chosen, trained, measured["test"]
     if best is not None:
-        _write(console, recipe, results, best[1], best[2], job.output)
+        _write(console, recipe, results, best[1], best[2], job.output, published)
     return results
 
 
 def _write(
-    console: Console, recipe: AVERecipe, results: Sequence[Result], best: Trained, test: AVEFigures, out: Path
+    console: Console,
+    recipe: AVERecipe,
+    results: Sequence[Result],
+    best: Trained,
+    test: AVEFigures,
+    out: Path,
+    published: Sequence[Published],
 ) -> None:
-    """Weights, figures and curves of a run, and a table."""
+    """Weights, figures and curves of a run, and a table; `test` are the figures of the seed that was chosen."""
     values = [result.test for result in results]
     summary: dict[str, Any] = {
         "test segment accuracy": round(test.accuracy, 3),
         "seeds": len(results),
         "mean": round(statistics.mean(values), 3),
         "spread": round(statistics.stdev(values), 3) if len(values) > 1 else None,
-        "best": round(max(values), 3),
+        "best": round(test.accuracy, 3),
         "selection": recipe.selection,
         "supervision": recipe.task,
     }
     path = out / f"{recipe.name}.safetensors"
     training.save(best, recipe, path, test.labels, summary)
     report = {**summary, "runs": [asdict(result) for result in results], "test": test.to_dict()}
-    report |= {"published": [row._asdict() for row in PUBLISHED], "recipe": recipes.to_dict(recipe)}
+    report |= {"published": [row._asdict() for row in published], "recipe": recipes.to_dict(recipe)}
     with whole_file(path.with_suffix(".json")) as stream:
         json.dump(report, stream, indent=2, ensure_ascii=False)
     tables = {result.seed: out / f"{recipe.name}-seed{result.seed}.csv" for result in results}
@@ -109,7 +126,7 @@ def _write(
     rows = [[str(r.seed), f"{r.epoch:g}", f"{r.val:.2f}", f"{r.test:.2f}"] for r in results]
     if len(values) > 1:
         rows.append([f"mean of {len(values)}", "", "", f"{summary['mean']:.2f} ± {summary['spread']:.2f}"])
-        rows.append(["best", "", "", f"{summary['best']:.2f}"])
+        rows.append([f"best on {recipe.select}", "", "", f"{summary['best']:.2f}"])
     rows += [[name, "", "", f"{value:.2f}"] for name, value in test.reference.items()]
     columns = ["seed", "epoch", "val", f"test ({recipe.selection})"]
     console.table(columns, rows, title=f"{recipe.name}: segment accuracy in percent")

@@ -215,6 +215,7 @@ def train(
         resume=resume,
         every=batches.epoch,
         score=None if score is None else lambda network: score(forward(network, enhance=late)),
+        scored=f"score_{recipe.select}",
     )
     best: dict[str, Any] = {"step": schedule.steps, "score": None}
     if score is not None:

@@ -198,7 +198,7 @@ def tune(
     name = f"{recipe.picture}.finetune"
     state = _Checkpoint(out / f"{name}.checkpoint.pt", recipe, pairs)
     first = state.restore(model, optimizer) if resume else 0
-    record = Record(out, name, first * steps, scored=False) if here.is_main_process else None
+    record = Record(out, name, first * steps) if here.is_main_process else None
     for epoch in range(first, recipe.epochs):
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(epoch)

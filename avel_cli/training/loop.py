@@ -84,6 +84,7 @@ def fit(
     resume: bool = False,
     every: int = 500,
     score: Callable[[nn.Module], float] | None = None,
+    scored: str = "score",
 ) -> nn.Module:
     """Train `model` in place, on the device that is there, and return the moving average of it on the CPU.
 
@@ -104,6 +105,7 @@ def fit(
         resume: go on from the last checkpoint, if there is one.
         every: steps between two checkpoints.
         score: of the average, in evaluation mode; higher is better.
+        scored: what the score is called in the table and in TensorBoard; it begins with `score`.
 
     Raises:
         UsageError: if there is a checkpoint that is not to be resumed or of another recipe, or the loss is no longer
@@ -124,7 +126,7 @@ def fit(
         torch.manual_seed(torch.initial_seed() + here.process_index + 1000 * first)
     if not first and here.is_main_process:
         best.unlink(missing_ok=True)
-    record = Record(folder, name, first, scored=score is not None) if here.is_main_process else None
+    record = Record(folder, name, first, scored=scored if score else "") if here.is_main_process else None
     for step in range(first, schedule.steps):
         terms = _step(model, loss_at, step, schedule, optimizer)
         _update(average, model, min(schedule.ema, (step + 1) / (step + 10)))
@@ -133,10 +135,10 @@ def fit(
         record.add(step + 1, terms, schedule.rate(step))
         if (step + 1) % every == 0 or step + 1 == schedule.steps:
             _check_finite(record, name, step + 1)
-            scored = None if score is None else score(average)
-            log.info("%s step %d of %d, loss %.4f", name, step + 1, schedule.steps, record.flush(scored))
-            if scored is not None:
-                _keep_best(best, step + 1, scored, average)
+            value = None if score is None else score(average)
+            log.info("%s step %d of %d, loss %.4f", name, step + 1, schedule.steps, record.flush(value))
+            if value is not None:
+                _keep_best(best, step + 1, value, average)
             _save(checkpoint, step + 1, recipe, model, average, optimizer)
     if record is not None:
         record.close()

@@ -13,13 +13,16 @@ from torch import Tensor
 
 
 class Record:
-    """One row a step with `step`, `loss`, its terms, `lr`, `seconds`, and `score` where there is one.
+    """One row a step with `step`, `loss`, its terms, `lr`, `seconds`, and the score where there is one.
 
     Rows are written with the checkpoint that they belong to, so that a resumed run goes on where its table ends.
     """
 
-    def __init__(self, folder: Path, name: str, first: int, *, scored: bool) -> None:
-        """Go on after step `first` (rows beyond it are dropped); 0 begins a new table."""
+    def __init__(self, folder: Path, name: str, first: int, *, scored: str = "") -> None:
+        """Go on after step `first` (rows beyond it are dropped); 0 begins a new table.
+
+        `scored` is the column of the score and its name in TensorBoard, empty without one.
+        """
         self.path, self._scored = folder / f"{name}.csv", scored
         self._rows: list[tuple[int, dict[str, Tensor], float, float]] = []
         self._began = time.monotonic()
@@ -45,14 +48,14 @@ class Record:
             row: dict[str, Any] = {"step": step, "loss": f"{values['total']:.5f}"}
             row |= {name: f"{value:.5f}" for name, value in values.items() if name != "total"}
             row |= {"lr": f"{rate:.3g}", "seconds": f"{seconds:.1f}"}
-            rows.append(row | ({"score": ""} if self._scored else {}))
+            rows.append(row | ({self._scored: ""} if self._scored else {}))
             for name, value in {**values, "lr": rate}.items() if self._curves else ():
                 self._curves.add_scalar(name, value, step)
         mean = sum(float(row["loss"]) for row in rows) / len(rows)
         if score is not None:
-            rows[-1]["score"] = f"{score:.4f}"
+            rows[-1][self._scored] = f"{score:.4f}"
             if self._curves:
-                self._curves.add_scalar("score", score, rows[-1]["step"])
+                self._curves.add_scalar(self._scored, score, rows[-1]["step"])
         if self._curves:
             self._curves.flush()
         self._write(rows)

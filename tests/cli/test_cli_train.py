@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from avel_cli.cli.main import run
 from avel_cli.datasets import ave
 from avel_cli.datasets.ave import Annotations, Clip
 from avel_cli.errors import ModelError
+from avel_cli.evaluation import clips
 from avel_cli.training.record import read
 from tests.datasets import ave_folder
 
@@ -129,6 +131,20 @@ def test_selection_on_test_is_said_in_every_output(name, small, tmp_path, capsys
     assert hub.model(str(tmp_path / f"{name}.safetensors")).figures["test segment accuracy"] == report["best"]
 
 
+def test_the_best_seed_is_that_of_the_selecting_split_not_of_test(small, tmp_path, monkeypatch, capsys):
+    figures, percent = clips.figures, iter([60.0, 90.0, 70.0, 50.0])  # val and test of each seed
+    monkeypatch.setattr(clips, "figures", lambda *given: replace(figures(*given), accuracy=next(percent)))
+    changes = settings("model.d_model=8", "schedule.epochs=1", "schedule.halve_at=[]", "schedule.batch=8")
+    command = ["train", "--dataset", "ave", "--model", "cace-net", "--data", str(small), "-o", str(tmp_path)]
+    assert run([*command, *changes, "--seeds", "2"]) == 0
+    output = capsys.readouterr()
+    assert "seed 3918: epoch 1 chosen on val, val 70.00, test 50.00" in output.err and "best on val" in output.out
+    report = json.loads((tmp_path / "cace-net.ave.json").read_text())
+    assert report["best"] == report["test segment accuracy"] == 50.0
+    assert {row["supervision"] for row in report["published"]} == {"full"}
+    assert "score_val" in read(tmp_path / "cace-net.ave-seed3917.csv")[0]
+
+
 def test_weak_training_has_both_readings_in_its_evaluation(small, tmp_path, capsys):
     changes = settings("model.d_model=8", "schedule.epochs=1", "schedule.halve_at=[]", "schedule.batch=8")
     command = [
@@ -238,6 +254,8 @@ def test_videos_of_ones_own_become_weights_that_detect_runs(clips, tmp_path, cap
     weights = out / "cace-net.folder.safetensors"
     assert checkpoint.read_header(weights)["labels"] == ["dog", "drum"]
     assert checkpoint.read_header(weights)["encoders"] == ["starter-sound", "starter-picture"]
+
+    assert json.loads((out / "cace-net.folder.json").read_text())["published"] == []
 
     assert run([*command, *changes, "--resume"]) == 0  # nothing is left to do
     assert {path: path.stat().st_mtime_ns for path in (out / "features").iterdir()} == features

@@ -159,7 +159,7 @@ def test_a_killed_run_continues_to_the_same_weights_bit_for_bit(name, tmp_path, 
     tables = [read(tmp_path / run / f"{plan.name}-seed{plan.seed}.csv") for run in ("whole", "killed")]
     assert all(a | {"seconds": ""} == b | {"seconds": ""} for a, b in zip(*tables, strict=True))
     assert [row["step"] for row in tables[1]] == [str(step) for step in range(1, 13)]
-    assert [bool(row["score"]) for row in tables[1]] == [False, False, True] * 4
+    assert [bool(row["score_val"]) for row in tables[1]] == [False, False, True] * 4
 
 
 @pytest.mark.parametrize(
@@ -228,12 +228,12 @@ def test_tensorboard_has_the_same_curves(tmp_path):
     ave.train(plan, made, tmp_path, score=score_of(made))
     name = f"{plan.name}-seed{plan.seed}"
     curves = EventAccumulator(str(tmp_path / "tensorboard" / name)).Reload()
-    assert {"total", "event", "lr", "score"} <= set(curves.Tags()["scalars"])
+    assert {"total", "event", "lr", "score_val"} <= set(curves.Tags()["scalars"])
     rows = read(tmp_path / f"{name}.csv")
     assert [point.value for point in curves.Scalars("total")] == pytest.approx(
         [float(r["loss"]) for r in rows], abs=1e-4
     )
-    assert [point.step for point in curves.Scalars("score")] == [2, 4]
+    assert [point.step for point in curves.Scalars("score_val")] == [2, 4]
 
 
 def test_the_weak_network_has_the_sizes_of_what_it_was_made_from():
