@@ -6,6 +6,8 @@ the lists that they learnt from, and on no others.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -69,13 +71,16 @@ def check_lists(weights: Path, folder: Path, lists: Lists) -> None:
     """Whether these weights may be scored on the test clips of these lists.
 
     Raises:
-        UsageError: if they learnt from the other lists, which share clips with those.
+        UsageError: if they learnt from the other lists, which share clips with those, or not from AVE.
         ModelError: if it is no weights file.
         SetupError: if the annotations or a list are missing.
     """
-    learnt = lists_of(checkpoint.read_header(weights))
+    learnt = lists_of(checkpoint.read_header(weights), Annotations(read_annotations(folder / ANNOTATIONS.name)).labels)
     if learnt == lists:
         return
+    if learnt is None:
+        models = "ccln-branch" if lists == "cross-modal localization" else "cace-net or ccln"
+        raise UsageError(f"{weights}: did not learn from AVE; train {models} with avel train --dataset ave")
     trained, scored = _read_list(folder, learnt, "train"), _read_list(folder, lists, "test")
     task = {"localization": "--task full or weak", "cross-modal localization": "--task cross-modal"}[learnt]
     raise UsageError(
@@ -84,9 +89,15 @@ def check_lists(weights: Path, folder: Path, lists: Lists) -> None:
     )
 
 
-def lists_of(header: dict[str, Any]) -> Lists:
-    """The lists of AVE that weights with this header learnt from."""
-    return "cross-modal localization" if header["network"] == BRANCH else "localization"
+def lists_of(header: dict[str, Any], categories: Sequence[str]) -> Lists | None:
+    """The lists of AVE that weights with this header learnt from; None if they did not learn from AVE.
+
+    CCLN's branch is trained on AVE alone. Others say so in their name, or have AVE's categories in their order.
+    """
+    if header["network"] == BRANCH:
+        return "cross-modal localization"
+    named = re.search(r"\bave\b", header["name"]) is not None
+    return "localization" if named or list(header["labels"]) == list(categories) else None
 
 
 def evaluate_cross_modal(
@@ -108,7 +119,7 @@ def evaluate_cross_modal(
         device: see `Detector`.
 
     Raises:
-        UsageError: if the weights learnt from the other lists, have no branch, or are for other features.
+        UsageError: if the weights learnt from the other lists or other data, have no branch, or are for other features.
         ModelError: if it is no weights file.
         SetupError: if a file of AVE is missing or wrong, or the device is not there.
     """

@@ -9,11 +9,11 @@ import h5py
 import pytest
 import torch
 
-from avel_cli import checkpoint
+from avel_cli import checkpoint, hub
 from avel_cli.datasets.ave import Annotations
 from avel_cli.errors import UsageError
 from avel_cli.evaluation.cross_modal import CrossModalAccuracy, cross_modal_accuracy, position_baselines
-from avel_cli.evaluation.cross_modal_ave import check_lists, evaluate_cross_modal
+from avel_cli.evaluation.cross_modal_ave import check_lists, evaluate_cross_modal, lists_of
 from avel_cli.localizers.ccln import CCLN, CCLNConfig
 from avel_cli.localizers.ccln_branch import BRANCH, CrossModalBranch, CrossModalConfig
 from tests.datasets.ave_folder import made_up, split_evenly, write_ave_folder
@@ -32,7 +32,13 @@ def folder(tmp_path_factory) -> Path:
 
 
 def write(path: Path, network: CCLN | CrossModalBranch, name: str) -> Path:
-    header = {"kind": "localizer", "name": "some", "network": name, "config": asdict(network.config), "encoders": []}
+    header = {
+        "kind": "localizer",
+        "name": f"{name}.ave",
+        "network": name,
+        "config": asdict(network.config),
+        "encoders": [],
+    }
     header |= {"labels": [str(label) for label in range(3)] if name == "ccln" else [], "grid": {}, "threshold": 0.5}
     checkpoint.save(
         path, network.state_dict(), {**header, "min_score": 0, "description": "", "licence": "", "figures": {}}
@@ -96,6 +102,20 @@ def test_neither_kind_of_weights_is_scored_on_the_lists_of_the_other(folder, who
     shared = len(set(MATCH["train"]) & set(split_evenly(len(CLIPS))["test"]))
     with pytest.raises(UsageError, match=rf"have {shared} of the \d test clips of localization; .*--task cross-modal"):
         evaluate_cross_modal(branch, folder, lists="localization", device="cpu")
+
+
+def test_weights_that_did_not_learn_from_ave_are_told_from_those_that_did(folder):
+    starter = hub.model("ccln.starter").path
+    with pytest.raises(UsageError, match=r"did not learn from AVE; train ccln-branch with avel train --dataset ave$"):
+        evaluate_cross_modal(starter, folder, device="cpu")
+    with pytest.raises(
+        UsageError, match=r"did not learn from AVE; train cace-net or ccln with avel train --dataset ave$"
+    ):
+        check_lists(starter, folder, "localization")
+    header = {"network": "ccln", "labels": ["bell", "horn"]}
+    assert lists_of({**header, "name": "ccln.ave-weak"}, ["bark"]) == "localization"
+    assert lists_of({**header, "name": "mine"}, ("bell", "horn")) == "localization"
+    assert lists_of({**header, "name": "wave"}, ("horn", "bell")) is None
 
 
 @pytest.mark.shared
