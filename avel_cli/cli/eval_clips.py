@@ -33,6 +33,8 @@ def ave(console: Console, job: EvalJob) -> None:
 
 def own(console: Console, job: EvalJob) -> None:
     """Measure on the test split of one's own videos, with the encoders that the weights were trained for."""
+    if job.task == "cross-modal":
+        raise UsageError("--task cross-modal is for AVE, whose lists it has; videos of one's own have none")
     path = _weights(console, job)
     folder, names = only_folder(job.data, "a folder of videos"), checkpoint.read_header(path)["encoders"]
     splits = own_videos.load(console, folder, names, job.output, offline=job.offline, needed=TEST)
