@@ -7,6 +7,8 @@ without the published code's way through the random generator.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -212,6 +214,7 @@ def train(
         out,
         name=name,
         recipe=asdict(recipe),
+        data=digest(clips, sample),
         resume=resume,
         every=batches.epoch,
         score=None if score is None else lambda network: score(forward(network, enhance=late)),
@@ -223,6 +226,15 @@ def train(
     if best["step"] <= begin:
         _without_contrast(average)
     return Trained(average, best["step"] / batches.epoch, best["score"])
+
+
+def digest(clips: Clips, sample: AVESample) -> str:
+    """Tells data apart: names, labels, videos and order of the clips, and the widths of the features of a `sample`."""
+    words = json.dumps([clips.names, sample.audio.shape[1:], sample.visual.shape[1:]])
+    found = hashlib.sha256(words.encode())
+    for part in (clips.labels, clips.bags, clips.videos):
+        found.update(part.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def forward(network: nn.Module, *, enhance: bool = True) -> Forward:

@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from avel_cli.errors import UsageError
+from avel_cli.errors import SetupError, UsageError
 from avel_cli.training.processes import average_gradients, team
 from avel_cli.training.record import Record
 
@@ -81,6 +82,7 @@ def fit(
     *,
     name: str,
     recipe: dict[str, Any],
+    data: str = "",
     resume: bool = False,
     every: int = 500,
     score: Callable[[nn.Module], float] | None = None,
@@ -102,15 +104,16 @@ def fit(
         folder: for checkpoints and tables.
         name: what their files begin with.
         recipe: must be the same for a run to be resumed.
+        data: a digest of what is learnt from, which must be the same too.
         resume: go on from the last checkpoint, if there is one.
         every: steps between two checkpoints.
         score: of the average, in evaluation mode; higher is better.
         scored: what the score is called in the table and in TensorBoard; it begins with `score`.
 
     Raises:
-        UsageError: if there is a checkpoint that is not to be resumed or of another recipe, or the loss is no longer
-            finite.
-        SetupError: if the packages for training are not installed.
+        UsageError: if there is a checkpoint that is not to be resumed or of another recipe or other data, or the
+            loss is no longer finite.
+        SetupError: if the packages for training are not installed, or the checkpoint is damaged.
     """
     checkpoint, best = folder / f"{name}.checkpoint.pt", best_file(folder, name)
     if checkpoint.is_file() and not resume:
@@ -121,7 +124,7 @@ def fit(
     average = copy.deepcopy(model).eval().requires_grad_(False)
     kind = torch.optim.Adam if schedule.optimizer == "adam" else torch.optim.AdamW
     optimizer = kind(_groups(model, schedule.weight_decay), lr=schedule.lr)
-    first = _restore(checkpoint, recipe, model, average, optimizer) if checkpoint.is_file() else 0
+    first = _restore(checkpoint, recipe, data, model, average, optimizer) if checkpoint.is_file() else 0
     if here.process_index:  # dropout is to differ from that of the first process
         torch.manual_seed(torch.initial_seed() + here.process_index + 1000 * first)
     if not first and here.is_main_process:
@@ -139,7 +142,7 @@ def fit(
             log.info("%s step %d of %d, loss %.4f", name, step + 1, schedule.steps, record.flush(value))
             if value is not None:
                 _keep_best(best, step + 1, value, average)
-            _save(checkpoint, step + 1, recipe, model, average, optimizer)
+            _save(checkpoint, step + 1, recipe, data, model, average, optimizer)
     if record is not None:
         record.close()
     here.wait_for_everyone()
@@ -212,6 +215,7 @@ def _save(
     path: Path,
     step: int,
     recipe: dict[str, Any],
+    data: str,
     model: nn.Module,
     average: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -219,6 +223,7 @@ def _save(
     state = {
         "step": step,
         "recipe": json.dumps(recipe),
+        "data": data,
         "model": model.state_dict(),
         "average": average.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -235,11 +240,21 @@ def _write(path: Path, state: dict[str, Any]) -> None:
 
 
 def _restore(
-    path: Path, recipe: dict[str, Any], model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path,
+    recipe: dict[str, Any],
+    data: str,
+    model: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
 ) -> int:
-    state = torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError):
+        raise SetupError(f"{path}: damaged; delete it to begin anew without --resume") from None
     if state["recipe"] != json.dumps(recipe):
-        raise UsageError(f"{path}: made by another recipe; leave out --resume, or choose another folder with -o")
+        raise UsageError(f"{path}: made by another recipe; choose another folder with -o")
+    if state.get("data", data) != data:  # earlier checkpoints do not say
+        raise UsageError(f"{path}: made of other data; choose another folder with -o")
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])

@@ -317,3 +317,17 @@ def test_the_run_of_a_seed_has_files_of_its_own(tmp_path: Path):
             replace(recipe("cace-net.ave", "schedule.epochs=1", "schedule.halve_at=[]"), seed=seed), made, tmp_path
         )
     assert {path.name for path in tmp_path.glob("*.csv")} == {"cace-net.ave-seed1.csv", "cace-net.ave-seed2.csv"}
+
+
+def test_a_run_does_not_go_on_with_other_clips(tmp_path: Path):
+    plan, made = recipe("cace-net.ave", "schedule.epochs=1", "schedule.halve_at=[]"), MadeClips(8)
+    ave.train(plan, made, tmp_path)
+    ave.train(plan, MadeClips(8), tmp_path, resume=True)
+    other = MadeClips(8)
+    other.labels = other.labels.flip(0)
+    with pytest.raises(UsageError, match="made of other data"):
+        ave.train(plan, other, tmp_path, resume=True)
+    renamed = MadeClips(8)
+    renamed.names = ("anvil", "church bell", "bark")
+    with pytest.raises(UsageError, match="made of other data"):
+        ave.train(plan, renamed, tmp_path, resume=True)

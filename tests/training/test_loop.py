@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from avel_cli.errors import UsageError
+from avel_cli.errors import SetupError, UsageError
 from avel_cli.training.loop import Schedule, fit
 from avel_cli.training.seeds import seeded
 
 
-def _run(folder, steps, *, resume=False, die_at=None, score=None, nan_from=math.inf):
+def _run(folder, steps, *, resume=False, die_at=None, score=None, nan_from=math.inf, data=""):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 1))
 
@@ -22,8 +22,9 @@ def _run(folder, steps, *, resume=False, die_at=None, score=None, nan_from=math.
         return (model(x) - x.sum(1, keepdim=True)).pow(2).mean()
 
     schedule = Schedule(steps=steps, lr=1e-2, warmup=2, precision="fp32")
+    recipe = {"steps": steps}
     return fit(
-        model, loss_at, schedule, folder, name="m", recipe={"steps": steps}, resume=resume, every=5, score=score
+        model, loss_at, schedule, folder, name="m", recipe=recipe, data=data, resume=resume, every=5, score=score
     ).state_dict()
 
 
@@ -88,3 +89,19 @@ def test_a_second_run_does_not_replace_the_first_unasked(tmp_path):
     with pytest.raises(UsageError, match=r"m\.checkpoint\.pt is there; --resume goes on with it, another folder"):
         _run(tmp_path, 10, score=lambda average: 0.5)
     assert {path: path.read_bytes() for path in tmp_path.glob("m.*")} == before
+
+
+def test_a_checkpoint_of_other_data_is_not_resumed(tmp_path):
+    _run(tmp_path, 10, data="a")
+    _run(tmp_path, 10, data="a", resume=True)
+    with pytest.raises(UsageError, match="made of other data"):
+        _run(tmp_path, 10, data="b", resume=True)
+
+
+@pytest.mark.parametrize("kept", [0, 100, 5000])
+def test_a_damaged_checkpoint_is_said_to_be_damaged(tmp_path, kept):
+    _run(tmp_path, 10)
+    path = tmp_path / "m.checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(SetupError, match=r"m\.checkpoint\.pt: damaged; delete it"):
+        _run(tmp_path, 10, resume=True)
