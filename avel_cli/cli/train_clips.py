@@ -15,7 +15,8 @@ from avel_cli import recipes
 from avel_cli.cli import curves, own_videos
 from avel_cli.cli.console import Console
 from avel_cli.cli.jobs import TrainJob, only_folder
-from avel_cli.datasets.ave import load_splits
+from avel_cli.datasets.ave import AVE, load_splits
+from avel_cli.errors import UsageError
 from avel_cli.evaluation import clips
 from avel_cli.evaluation.ave import PUBLISHED, AVEFigures, Published
 from avel_cli.training import ave as training
@@ -24,6 +25,10 @@ from avel_cli.training.processes import team
 from avel_cli.writers.files import whole_file
 
 HELD_OUT = ("val", "test")
+WIDTHS = (  # of the encoders that make features like AVE's, of sound and of picture
+    {"vggish": 128, "cnn14": 2048, "starter-sound": 128},
+    {"vgg19": 512, "vgg19-torchvision": 512, "resnet50": 2048},
+)
 
 
 def ave(console: Console, job: TrainJob) -> None:
@@ -31,6 +36,7 @@ def ave(console: Console, job: TrainJob) -> None:
     recipe = recipes.load(AVERecipe, job.recipe, job.changes)
     folder = only_folder(job.data, "ave")
     splits = load_splits(folder, weak=recipe.task == "weak", in_memory=job.in_memory)
+    check_encoders(recipe, splits["train"], folder)
     published = [row for row in PUBLISHED if row.supervision == recipe.task]
     held = {"val": splits["val"], "test": splits["test"]}
     results = run(console, recipe, splits["train"], held, job, published)
@@ -39,6 +45,25 @@ def ave(console: Console, job: TrainJob) -> None:
         rows += [[f"{recipe.name}, seed {result.seed}", f"{result.test:.2f}", "this run"] for result in results]
         title = f"segment accuracy on test, %, {recipe.task} supervision; this run: {recipe.selection}"
         console.table(["system", title, "source"], rows)
+
+
+def check_encoders(recipe: AVERecipe, data: AVE, folder: Path) -> None:
+    """Whether the features are of the recipe's encoders, which the weights will name to those who use them.
+
+    Raises:
+        UsageError: if the files name others or the features have other widths; it says what fits.
+    """
+    fitting = []
+    for name, said, width, known in zip(
+        recipe.encoders, data.encoders, (data.audio_dim, data.visual_dim), WIDTHS, strict=True
+    ):
+        others = (other for other, wide in known.items() if wide == width)
+        fitting.append(said or (name if known.get(name, width) == width else next(others, "NAME")))
+    if fitting != list(recipe.encoders):
+        raise UsageError(
+            f"{folder}: features {data.audio_dim} and {data.visual_dim} wide are not of {' and '.join(recipe.encoders)}"
+            f" as {recipe.name} has it; say what made them, as with --set 'encoders={json.dumps(fitting)}'"
+        )
 
 
 def own(console: Console, job: TrainJob) -> None:

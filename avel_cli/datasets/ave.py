@@ -154,6 +154,7 @@ class AVE(Dataset[AVESample]):
         videos: `[n]` int64, a number for each video: some are in several clips.
         audio_dim: width of the audio features.
         visual_dim: channels of the visual features.
+        encoders: that made the audio and the visual features; empty where the files do not say.
     """
 
     def __init__(self, folder: Path, split: Split, *, weak: bool = False, in_memory: bool = False) -> None:
@@ -184,6 +185,7 @@ class AVE(Dataset[AVESample]):
             visual.append((ave_files.NOISY_VISUAL, background))
         features = _rows(folder, audio), _rows(folder, visual)
         self.audio_dim, self.visual_dim = (rows.row_shape[-1] for rows in features)
+        self.encoders = tuple(rows.encoder for rows in features)
         self._features = tuple(rows.read(self.rows) for rows in features) if in_memory else features
 
     def _add_background(self, folder: Path, clips: int) -> int:

@@ -171,6 +171,11 @@ class Rows:
         self.row_shape: tuple[int, ...] = shapes[0][1:]
         self._starts = np.cumsum([0, *(shape[0] for shape in shapes)])
 
+    @property
+    def encoder(self) -> str:
+        """What made the rows, where the first file says so; else empty."""
+        return str(self._arrays()[0].attrs.get("encoder", ""))
+
     def __len__(self) -> int:
         """Rows in all arrays together."""
         return int(self._starts[-1])

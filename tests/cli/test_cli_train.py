@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from avel_cli import checkpoint, hub, localizers
+from avel_cli import checkpoint, encoders, hub, localizers
 from avel_cli.cli.main import run
+from avel_cli.cli.train_clips import WIDTHS
 from avel_cli.datasets import ave
 from avel_cli.datasets.ave import Annotations, Clip
 from avel_cli.errors import ModelError
@@ -203,6 +206,27 @@ def test_splits_that_share_clips_are_refused(tmp_path, capsys):
     assert run(["train", "--dataset", "ave", "--model", "cace-net", "--data", str(folder), "-o", str(tmp_path)]) == 4
     error = capsys.readouterr().err
     assert "train_order.h5 and test_order.h5 share clips (1, first row 2); copy data/test_order.h5" in error
+
+
+def test_features_of_other_encoders_than_the_recipes_are_refused(small, tmp_path, capsys):
+    command = ["train", "--dataset", "ave", "--model", "cace-net", "--data", str(small), "-o", str(tmp_path / "out")]
+    assert run([*command, "--recipe", "cace-net.ave-efficient"]) == 2
+    assert "features 128 and 512 wide are not of cnn14 and resnet50" in (error := capsys.readouterr().err)
+    assert """--set 'encoders=["vggish", "vgg19"]'""" in error and error.count("\n") == 1
+    folder = shutil.copytree(small, tmp_path / "named")
+    with h5py.File(folder / "visual_feature.h5", "a") as stream:
+        stream["avadataset"].attrs["encoder"] = "vgg19-torchvision"
+    command[command.index(str(small))] = str(folder)
+    assert run(command) == 2
+    assert """'encoders=["vggish", "vgg19-torchvision"]'""" in capsys.readouterr().err
+
+
+def test_the_widths_that_training_knows_are_those_of_the_encoders():
+    for name, width in (WIDTHS[0] | WIDTHS[1]).items():
+        kind, config = encoders.encoder_class(name)
+        with torch.device("cpu" if name == "starter-sound" else "meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a head without classes
+            assert kind(config()).shape[-1] == width
 
 
 def test_a_file_that_is_no_localizer_is_refused(tmp_path, capsys):
