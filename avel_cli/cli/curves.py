@@ -22,21 +22,24 @@ def draw(tables: Mapping[int, Path], select: str, path: Path, unit: str) -> None
         unit: what scores are.
     """
     rows = {seed: read(table) for seed, table in tables.items()}
+    scores = {f"{select}, seed {seed}": _scores(run) for seed, run in rows.items()}
     first = next(iter(rows.values()))
-    scored = next(name for name in first[0] if name.startswith("score"))
-    scores = {
-        f"{select}, seed {seed}": [(int(row["step"]), float(row[scored])) for row in run if row[scored]]
-        for seed, run in rows.items()
-    }
     ends = [step for step, _ in next(iter(scores.values()))]
-    losses = {name: _between(first, name, ends) for name in first[0] if name not in (*OTHERS, scored)}
+    terms = [name for name in first[0] if name not in OTHERS and not name.startswith("score")]
+    losses = {name: _between(first, name, ends) for name in terms}
     plots.training_curves(losses, scores, path, unit)
 
 
+def _scores(rows: Sequence[Mapping[str, str]]) -> list[tuple[float, float]]:
+    """Step and score of the rows that have one."""
+    name = next(name for name in rows[0] if name.startswith("score"))
+    return [(int(row["step"]), float(row[name])) for row in rows if row[name]]
+
+
 def _between(rows: Sequence[Mapping[str, str]], name: str, ends: Sequence[int]) -> list[tuple[float, float]]:
-    """The mean of a column from one score to the next, at the step of the latter."""
-    starts = [0, *ends[:-1]]
-    return [
-        (end, statistics.mean(float(row[name]) for row in rows[start:end]))
-        for start, end in zip(starts, ends, strict=True)
-    ]
+    """The mean of a column from one score to the next, at the step of the latter; steps may be missing."""
+    points: list[tuple[float, float]] = []
+    for start, end in zip([0, *ends], ends, strict=False):
+        if values := [float(row[name]) for row in rows if start < int(row["step"]) <= end]:
+            points.append((end, statistics.mean(values)))
+    return points

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from torch import Tensor
+
+from avel_cli.writers.files import whole_file
 
 
 class Record:
@@ -28,8 +30,11 @@ class Record:
         self._began = time.monotonic()
         self._curves = _curves(folder / "tensorboard" / name, first)
         kept = read(self.path) if first and self.path.is_file() else []
-        self.path.unlink(missing_ok=True)
-        self._write([row for row in kept if int(row["step"]) <= first])
+        if kept := [row for row in kept if int(row["step"]) <= first]:
+            with whole_file(self.path) as stream:
+                _write(stream, kept, header=True)
+        else:
+            self.path.unlink(missing_ok=True)
 
     def add(self, step: int, terms: Mapping[str, Tensor], rate: float) -> None:
         """Take in one step, counted from 1, without waiting for its numbers."""
@@ -58,7 +63,9 @@ class Record:
                 self._curves.add_scalar(self._scored, score, rows[-1]["step"])
         if self._curves:
             self._curves.flush()
-        self._write(rows)
+        header = not self.path.exists()
+        with self.path.open("a", newline="", encoding="utf-8") as stream:
+            _write(stream, rows, header=header)
         self._rows.clear()
         return mean
 
@@ -67,15 +74,12 @@ class Record:
         if self._curves:
             self._curves.close()
 
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        if not rows:
-            return
-        new = not self.path.exists()
-        with self.path.open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]))
-            if new:
-                writer.writeheader()
-            writer.writerows(rows)
+
+def _write(stream: TextIO, rows: Sequence[Mapping[str, Any]], *, header: bool) -> None:
+    writer = csv.DictWriter(stream, list(rows[0]))
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
 
 
 def read(path: Path) -> list[dict[str, str]]:

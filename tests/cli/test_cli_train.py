@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from avel_cli import checkpoint, encoders, hub, localizers
+from avel_cli.cli import curves
 from avel_cli.cli.main import run
 from avel_cli.cli.train_clips import WIDTHS
 from avel_cli.datasets import ave
@@ -146,6 +147,18 @@ def test_the_best_seed_is_that_of_the_selecting_split_not_of_test(small, tmp_pat
     assert report["best"] == report["test segment accuracy"] == 50.0
     assert {row["supervision"] for row in report["published"]} == {"full"}
     assert "score_val" in read(tmp_path / "cace-net.ave-seed3917.csv")[0]
+
+
+def test_curves_are_drawn_of_a_table_with_missing_steps(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(curves.plots, "training_curves", lambda *given: drawn.append(given))
+    lines = ["step,loss,lr,seconds,score_val"]
+    lines += [f"{step},{step}.0,0.1,1.0,{step if step % 2 == 0 else ''}" for step in (1, 2, 6, 7, 8)]
+    (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
+    curves.draw({1: tmp_path / "m.csv"}, "val", tmp_path / "m.png", "%")
+    losses, scores, *_ = drawn[0]
+    assert losses == {"loss": [(2, 1.5), (6, 6.0), (8, 7.5)]}
+    assert scores == {"val, seed 1": [(2, 2.0), (6, 6.0), (8, 8.0)]}
 
 
 def test_weak_training_has_both_readings_in_its_evaluation(small, tmp_path, capsys):

@@ -7,6 +7,7 @@ from torch import nn
 
 from avel_cli.errors import SetupError, UsageError
 from avel_cli.training.loop import Schedule, fit
+from avel_cli.training.record import Record, read
 from avel_cli.training.seeds import seeded
 
 
@@ -105,3 +106,18 @@ def test_a_damaged_checkpoint_is_said_to_be_damaged(tmp_path, kept):
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(SetupError, match=r"m\.checkpoint\.pt: damaged; delete it"):
         _run(tmp_path, 10, resume=True)
+
+
+def test_a_table_is_never_lost_while_it_is_rewritten(tmp_path, monkeypatch):
+    _run(tmp_path, 10)
+    before = (tmp_path / "m.csv").read_text()
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("csv.DictWriter.writerows", dies)
+        Record(tmp_path, "m", 5)
+    assert (tmp_path / "m.csv").read_text() == before
+    Record(tmp_path, "m", 5).close()
+    assert [row["step"] for row in read(tmp_path / "m.csv")] == ["1", "2", "3", "4", "5"]
