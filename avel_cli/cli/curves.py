@@ -36,7 +36,7 @@ def _scores(rows: Sequence[Mapping[str, str]]) -> list[tuple[float, float]]:
     return [(int(row["step"]), float(row[name])) for row in rows if row[name]]
 
 
-def _between(rows: Sequence[Mapping[str, str]], name: str, ends: Sequence[int]) -> list[tuple[float, float]]:
+def _between(rows: Sequence[Mapping[str, str]], name: str, ends: Sequence[float]) -> list[tuple[float, float]]:
     """The mean of a column from one score to the next, at the step of the latter; steps may be missing."""
     points: list[tuple[float, float]] = []
     for start, end in zip([0, *ends], ends, strict=False):
