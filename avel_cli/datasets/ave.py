@@ -7,7 +7,7 @@ under another category; the published figures count them, and so does this modul
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -112,13 +112,19 @@ def read_annotations(path: Path) -> tuple[Clip, ...]:
     return tuple(clips)
 
 
-def read_split(folder: Path, split: Split, clips: int) -> Tensor:
+def read_split(folder: Path, split: Split, clips: int, orders: Mapping[str, File] = ave_files.ORDERS) -> Tensor:
     """Which of the clips are in the split, `[n]` int64, in the published order.
+
+    Args:
+        folder: of the data set.
+        split: which.
+        clips: how many there are in all.
+        orders: the file of each split; cross-modal localization has others.
 
     Raises:
         SetupError: if the file is missing or names a clip twice or one that does not exist.
     """
-    file = ave_files.ORDERS[split]
+    file = orders[split]
     rows = read_array(folder, file)
     if len(rows.unique()) != len(rows) or not len(rows) or rows.min() < 0 or rows.max() >= clips:
         raise SetupError(f"{folder / file.name}: not {len(rows)} different rows of {clips} clips; {file.remedy}")

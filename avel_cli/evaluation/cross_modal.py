@@ -18,9 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from avel_cli.datasets.ave import Split
-from avel_cli.datasets.ave_files import File, read_array
-from avel_cli.errors import SetupError
+from avel_cli.datasets.ave import Split, read_split
+from avel_cli.datasets.ave_files import File
 
 SQUARED_EPSILON = 1e-7  # no smaller squared distance is told apart, as published
 MATCH_ORDERS = {
@@ -69,11 +68,7 @@ def read_match_split(folder: Path, split: Split, clips: int) -> Tensor:
     Raises:
         SetupError: if the file is missing or names a clip twice or one that does not exist.
     """
-    file = MATCH_ORDERS[split]
-    rows = read_array(folder, file)
-    if len(rows.unique()) != len(rows) or not len(rows) or rows.min() < 0 or rows.max() >= clips:
-        raise SetupError(f"{folder / file.name}: not {len(rows)} different rows of {clips} clips; {file.remedy}")
-    return rows
+    return read_split(folder, split, clips, MATCH_ORDERS)
 
 
 def overlap(trained: Tensor, scored: Tensor) -> int:
