@@ -14,7 +14,7 @@ from avel_cli import recipes
 
 @dataclass(frozen=True)
 class Source:
-    """A place where a file can be had: a repository of the Hub or a URL.
+    """A place where a file can be had: a repository of the Hub, a URL, or a Python package that holds it.
 
     Attributes:
         size: bytes, rounded unless `exact`.
@@ -22,6 +22,7 @@ class Source:
         kind: of the repository.
         revision: branch, commit, or the beginning of a commit.
         sha256: of the file, or its beginning; empty if unknown.
+        package: distribution that is installed with avel; `file` lies in it, its top-level module first.
     """
 
     size: int
@@ -32,10 +33,13 @@ class Source:
     file: str = ""
     url: str = ""
     sha256: str = ""
+    package: str = ""
 
     @property
     def place(self) -> str:
         """Where it is, for people."""
+        if self.package:
+            return f"package {self.package}"
         if self.url:
             return f"{urlsplit(self.url).netloc}/…/{self.file_name}"
         folder = "" if self.kind == "model" else f"{self.kind}s/"
@@ -83,10 +87,15 @@ class Asset:
 
 @dataclass(frozen=True)
 class EncoderEntry:
-    """What an encoder is made of: assets, or the weights of another encoder."""
+    """What an encoder is made of: assets, or the weights of another encoder.
+
+    Attributes:
+        config: where it is not the default of the encoder's class.
+    """
 
     assets: tuple[str, ...] = ()
     weights: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

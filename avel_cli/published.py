@@ -192,14 +192,15 @@ def _convert(
 
 
 def _encoder(name: str, states: Sequence[State], what: str) -> tuple[State, dict[str, Any]]:
-    """State dict and header of an encoder; published weights belong to its default configuration."""
+    """State dict and header of an encoder."""
     kind, config = encoder_class(name)
+    settings = hub.catalogue().encoders[name].config
     with torch.device("meta"):
-        module = kind(config())
+        module = kind(config(**settings))
     state = _from(what, kind.from_published, *states)
     checkpoint.check_fit(module, state, what)
     licence = "; ".join(asset.licence for asset in hub.catalogue().made_of(name))
-    return state, {"kind": "encoder", "network": name, "config": {}, "licence": licence}
+    return state, {"kind": "encoder", "network": name, "config": settings, "licence": licence}
 
 
 def _localizer(name: str, states: Sequence[State], what: str) -> tuple[State, dict[str, Any]]:

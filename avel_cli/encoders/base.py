@@ -13,7 +13,8 @@ from avel_cli.encoders.grid import Grid
 class Encoder(nn.Module):
     """Features of sound or pictures on a regular grid.
 
-    A *unit* is a sample (sound) or a frame (picture). Feature `k` sees the units `[k * stride, k * stride + window)`.
+    A *unit* is a sample (sound) or a frame (picture). Feature `k` sees the units
+    `[k * stride - context, k * stride - context + window)`; it stands for those of them that are not context.
     Work that concerns one unit alone belongs in `prepare`, which sees each unit once however much windows overlap;
     everything else belongs in `encode`.
 
@@ -23,6 +24,8 @@ class Encoder(nn.Module):
             configuration has `frames_per_second`.
         rate: units a second.
         window: units that a feature sees.
+        context: of these, units before and again after those that the feature stands for; before the file there is
+            silence.
         stride: units from one feature to the next.
         ahead: units after a unit that `prepare` needs to see as well; 1 for optical flow.
         shape: of one feature.
@@ -41,6 +44,7 @@ class Encoder(nn.Module):
     rate: int
     window: int
     stride: int
+    context: int = 0
     ahead: int = 0
     together: int = 10
     shape: tuple[int, ...]
@@ -49,8 +53,8 @@ class Encoder(nn.Module):
 
     @property
     def grid(self) -> Grid:
-        """Where the features lie in time."""
-        return Grid(stride=self.stride / self.rate, window=self.window / self.rate)
+        """Where the features lie in time, without their context."""
+        return Grid(stride=self.stride / self.rate, window=(self.window - 2 * self.context) / self.rate)
 
     def count(self, duration: float) -> int:
         """How many features a file of `duration` seconds has, at least one."""

@@ -109,11 +109,12 @@ class FeatureStream(Iterator[Features]):
         windows = units.unfold(0, encoder.window, encoder.stride)[:number].movedim(-1, 1)
         with self._autocast():
             values = torch.cat([encoder.encode(some) for some in windows.split(encoder.together)]).float()
-        starts = np.arange(first, first + number) * encoder.stride
-        present = np.clip((self._decoded - starts) / encoder.window, 0, 1) > COVERED
-        present &= (starts + encoder.window) / encoder.rate - self._starts > COVERED * encoder.window / encoder.rate
+        starts, own = np.arange(first, first + number) * encoder.stride, encoder.window - 2 * encoder.context
+        present = np.clip((self._decoded - starts) / own, 0, 1) > COVERED
+        present &= (starts + own) / encoder.rate - self._starts > COVERED * own / encoder.rate
         if encoder.modality == "sound":
-            present &= (windows.float().pow(2).mean(1).sqrt() > SILENCE).cpu().numpy()
+            heard = windows[:, encoder.context : encoder.context + own]
+            present &= (heard.float().pow(2).mean(1).sqrt() > SILENCE).cpu().numpy()
         return Features(values, present)
 
     def _prepared(self) -> Iterator[Tensor]:
@@ -129,8 +130,10 @@ class FeatureStream(Iterator[Features]):
 
     def _filled(self) -> Iterator[Tensor]:
         """The decoded units, cut or filled up to as many as take part."""
-        missing = self._total + self.encoder.ahead
+        missing = self._total - self.encoder.context + self.encoder.ahead
         last = None
+        if self.encoder.context:
+            yield torch.zeros(self.encoder.context)
         for block in self._blocks:
             self._decoded += len(block)
             if len(block):
