@@ -11,6 +11,19 @@ The text of an error is one line: what went wrong, with which file, and what to 
 prints it once; nothing else does.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest one, or all there are, or nothing if these are many."""
+    names = list(known)
+    if near := difflib.get_close_matches(name, names, 1):
+        return f'; did you mean "{near[0]}"?'
+    return f"; there are {', '.join(names)}" if len(names) <= 12 else ""
+
 
 class AvelError(Exception):
     """Base of all deliberate errors; `exit_code` is what the command line ends with."""

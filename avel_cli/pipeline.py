@@ -7,31 +7,29 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from avel_cli import checkpoint, encoders, hub, localizers, published
 from avel_cli.encoders.grid import Grid
 from avel_cli.encoders.stream import FeatureStream, Precision
-from avel_cli.errors import MediaError, ModelError, SetupError
-from avel_cli.localizers.dense_windows import Rows, propose_windows
+from avel_cli.errors import MediaError, ModelError, SetupError, UsageError, nearest
+from avel_cli.localizers.dense_windows import Rows
+from avel_cli.localizers.tags import Tags
 from avel_cli.media.probe import Media, probe
-from avel_cli.timeline import proposals, segments
-from avel_cli.timeline.events import Event, Timeline
-from avel_cli.timeline.proposals import merge_windows
-from avel_cli.timeline.segments import SegmentScores, match_labels
+from avel_cli.tasks import task_of
+from avel_cli.tasks.base import Decoding, Found, Show
+from avel_cli.timeline.events import Timeline
+from avel_cli.timeline.segments import match_labels
 
 log = logging.getLogger("avel")
 
-WINDOW = 10  # segments that an AVE localizer sees at once
-HOP = 5
 BLOCK_SECONDS = 10  # of features that are made at once
 
 Progress = Callable[[float, float], None]
@@ -46,6 +44,8 @@ class Options:
         min_duration: shorter events are dropped, in seconds.
         labels: keep only these; empty keeps all.
         top_k: keep the best so many events of a file.
+        show: `both` lists what is heard and seen; `heard` and `seen` also what is only that, `all` all three. For
+            models that tell them apart.
         audio_track: which sound to listen to, from 0; None takes the container's default.
         strict: a file that could not be decoded whole is an error instead of a warning.
     """
@@ -54,6 +54,7 @@ class Options:
     min_duration: float = 0.0
     labels: tuple[str, ...] = ()
     top_k: int | None = None
+    show: Show = "both"
     audio_track: int | None = None
     strict: bool = False
 
@@ -98,9 +99,13 @@ class Detector:
             encoders.load(name, self.files[name], frames_per_second).to(self.device) for name in self.card.encoders
         )
         self._check_widths(path)
+        if isinstance(tags := getattr(self.localizer, "tags", None), Tags):
+            tags.adopt(self.sound, self.picture)
         self.grid = Grid(**self.card.grid)
         self.threshold, self.min_score = float(header["threshold"]), float(header["min_score"])
-        self.steps: int | None = header.get("steps")  # of a window, for dense localizers
+        self.steps = int(header.get("steps", 0))  # of a window, for localizers that were trained on such
+        self.parents: dict[str, str] = header.get("parents", {})
+        self.task = task_of(self.localizer)
 
     def _check_widths(self, path: Path) -> None:
         config: Any = self.localizer.config
@@ -126,15 +131,23 @@ class Detector:
         """One line: which weights these are."""
         return f"{self.card.name}: {self.card.description}"
 
-    def detect(self, path: str | Path, options: Options | None = None, progress: Progress | None = None) -> Timeline:
-        """The timeline of one file. `progress` is told the seconds done and the seconds in all.
+    def detect(
+        self, path: str | Path, options: Options | None = None, progress: Progress | None = None, **changes: Any
+    ) -> Timeline:
+        """The timeline of one file.
+
+        Args:
+            path: of the file.
+            options: what is asked for.
+            progress: is told the seconds done and the seconds in all.
+            changes: fields of `Options`, in place of those in `options`: `detect(path, min_score=0.5, labels="dog")`.
 
         Raises:
             InputError: if the file cannot be read or decoded, or has no such audio track; with `strict`, also if not
                 all of it could be decoded.
-            UsageError: if the model has no such label.
+            UsageError: if the model has no such label, or an option is unknown or out of range.
         """
-        options = options or Options()
+        options = chosen(options or Options(), changes)
         options = replace(
             options,
             labels=match_labels(options.labels, self.labels),
@@ -142,11 +155,11 @@ class Detector:
         )
         media = probe(path)
         reason = missing_stream(media)
-        events: tuple[Event, ...] = ()
+        found = Found(())
         warnings: tuple[str, ...] = ()
         if reason is None:
             with closing(self.features(media, options, progress)) as features:
-                events = self._events(features, media, options)
+                found = self.task.decode(self.localizer, features, self._decoding(media, options))
             reason = None if features.audible else "the audio track is silent"
             warnings = features.warnings
         if options.strict and warnings:
@@ -154,11 +167,13 @@ class Detector:
         return Timeline(
             file=str(path),
             duration=media.duration,
-            events=events,
+            events=found.events,
             labels=self.labels,
             reason=reason,
             warnings=warnings,
             media=media.facts(),
+            best=found.best,
+            seconds=found.seconds,
             model=self.provenance(),
             grid=asdict(self.grid),
             parameters={
@@ -179,23 +194,24 @@ class Detector:
         """What the encoders make of a file, block by block."""
         return BothStreams(self, media, options, progress)
 
-    @torch.inference_mode()
-    def _events(self, features: BothStreams, media: Media, options: Options) -> tuple[Event, ...]:
-        """Show the features to the localizer in windows, and decode what it says."""
-        filters: dict[str, Any] = {
-            "min_score": options.min_score,
-            "min_duration": options.min_duration,
-            "keep": options.labels,
-            "top_k": options.top_k,
-            "duration": media.duration,
-        }
-        if self.steps is not None:  # a dense localizer
-            found = merge_windows(propose_windows(self.localizer, features, self.steps, min_score=self.threshold))
-            begin, end = both_last(media, options.audio_track)
-            return proposals.decode(found, self.labels, self.grid, **filters | {"begin": begin, "duration": end})
-        count = self.grid.count(media.duration)
-        scores = segment_scores(self.localizer, features, len(self.labels))
-        return segments.decode(scores, self.labels, self.grid, count=count, threshold=self.threshold, **filters)
+    def _decoding(self, media: Media, options: Options) -> Decoding:
+        begin, end = both_last(media, options.audio_track)
+        assert options.min_score is not None
+        return Decoding(
+            labels=self.labels,
+            parents=tuple(self.parents.items()),
+            grid=self.grid,
+            steps=self.steps,
+            duration=media.duration,
+            begin=begin,
+            end=end,
+            threshold=self.threshold,
+            min_score=options.min_score,
+            min_duration=options.min_duration,
+            keep=options.labels,
+            top_k=options.top_k,
+            show=options.show,
+        )
 
 
 class BothStreams(Iterator[Rows]):
@@ -223,8 +239,9 @@ class BothStreams(Iterator[Rows]):
         self._done += len(heard.present)
         if self._progress:
             self._progress(min(self._done * self._grid.stride, self._duration), self._duration)
-        present = np.logical_and.reduce([part.present for part in (heard, *seen)])
-        return Rows(heard.values, torch.cat([part.values for part in seen], dim=-1), torch.from_numpy(present))
+        visible = np.logical_and.reduce([part.present for part in seen])
+        there = (torch.from_numpy(present).to(heard.values.device) for present in (heard.present, visible))
+        return Rows(heard.values, torch.cat([part.values for part in seen], dim=-1), *there)
 
     def close(self) -> None:
         """End all decoders."""
@@ -235,55 +252,6 @@ class BothStreams(Iterator[Rows]):
     def warnings(self) -> tuple[str, ...]:
         """What the user should know about the decoding, one line each; complete once the iteration is over."""
         return self._sound.warnings + self._pictures[0].warnings  # the pictures are of one stream
-
-
-def segment_scores(localizer: Any, features: Iterable[Rows], num_classes: int) -> SegmentScores:
-    """What a localizer of ten segments says of a file, in windows that overlap by half."""
-    windows = Windows(localizer, SegmentScores(num_classes))
-    for rows in features:
-        windows.add(*rows)
-    windows.finish()
-    return windows.scores
-
-
-class Windows:
-    """Keeps the last ten segments and shows them to the localizer every five; the last window ends with the file."""
-
-    def __init__(self, localizer: Any, scores: SegmentScores) -> None:
-        self.localizer, self.scores = localizer, scores
-        self.segments = 0
-        self._next = WINDOW
-        self._audio: list[Tensor] = []
-        self._visual: list[Tensor] = []
-        self._present: list[bool] = []
-
-    def add(self, audio: Tensor, visual: Tensor, present: Tensor) -> None:
-        """Take in features of the next segments: audio `[n, D_a]`, visual `[n, H, W, D_v]`, presence `[n]`."""
-        for heard, seen, there in zip(audio, visual, present.tolist(), strict=True):
-            for kept, new in ((self._audio, heard), (self._visual, seen), (self._present, there)):
-                kept.append(new)
-                del kept[:-WINDOW]
-            self.segments += 1
-            if self.segments == self._next:
-                self._look()
-
-    def finish(self) -> None:
-        """Look at what no window has covered yet; a file shorter than a window is padded with zeros."""
-        if self.segments and self.segments != self._next - HOP:
-            self._look()
-
-    def _look(self) -> None:
-        audio, visual = torch.stack(self._audio), torch.stack(self._visual)
-        missing = WINDOW - len(audio)
-        audio = torch.cat([audio, audio.new_zeros(missing, *audio.shape[1:])])
-        visual = torch.cat([visual, visual.new_zeros(missing, *visual.shape[1:])])
-        output = self.localizer(audio.unsqueeze(0), visual.unsqueeze(0))
-        plain = output.event_logits, output.category_logits
-        event_logits, category_logits = getattr(output, "decodable", plain)  # of weak supervision
-        events = event_logits[0].sigmoid()[: len(self._present)].cpu().numpy()
-        classes = category_logits[0].softmax(-1).cpu().numpy()
-        self.scores.add(self.segments - len(self._present), events * np.array(self._present), classes)
-        self._next = self.segments + HOP
 
 
 def both_last(media: Media, track: int | None) -> tuple[float, float]:
@@ -318,11 +286,51 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def chosen(options: Options, changes: Mapping[str, Any]) -> Options:
+    """`options` with some fields changed; one label may stand for a tuple of it.
+
+    Raises:
+        UsageError: if there is no such option, naming the nearest one, or its value is out of range.
+    """
+    if unknown := changes.keys() - Options.__dataclass_fields__.keys():
+        name = min(unknown)
+        raise UsageError(f'no option is called "{name}"{nearest(name, Options.__dataclass_fields__)}')
+    labels = changes.get("labels", options.labels)
+    options = replace(options, **{**changes, "labels": (labels,) if isinstance(labels, str) else tuple(labels)})
+    if options.min_score is not None and not 0 <= options.min_score <= 1:
+        raise UsageError(f"min_score is {options.min_score}; it must be from 0 to 1")
+    if not 0 <= options.min_duration < math.inf:
+        raise UsageError(f"min_duration is {options.min_duration}; it must be 0 seconds or more")
+    if options.top_k is not None and options.top_k < 1:
+        raise UsageError(f"top_k is {options.top_k}; it must be 1 or more")
+    if options.show not in get_args(Show):
+        raise UsageError(f"show is {options.show!r}; it must be one of {', '.join(get_args(Show))}")
+    return options
+
+
 def detect(
-    path: str | Path, *, model: str = "auto", device: str = "auto", progress: Progress | None = None, **options: Any
+    path: str | Path,
+    *,
+    model: str = "auto",
+    device: str = "auto",
+    precision: Precision = "fp32",
+    frames_per_second: int | None = None,
+    offline: bool = False,
+    weights: Mapping[str, Path] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
 ) -> Timeline:
     """The events of a video file that are both seen and heard. `options` are the fields of `Options`.
 
-    For several files make one `Detector` and call its `detect`: the weights are then loaded once.
+    For several files make one `Detector`, which takes the same settings, and call its `detect`: the weights are then
+    loaded once.
     """
-    return Detector(model, device).detect(path, Options(**options), progress)
+    detector = Detector(
+        model,
+        device,
+        precision=precision,
+        frames_per_second=frames_per_second,
+        offline=offline,
+        weights=weights,
+    )
+    return detector.detect(path, progress=progress, **options)

@@ -6,7 +6,6 @@ A key that the dataclass does not know is an error that names the nearest one th
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import tomllib
 import types
 import typing
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from avel_cli.errors import UsageError
+from avel_cli.errors import UsageError, nearest
 
 T = TypeVar("T")
 FOLDER = Path(__file__).parent / "recipes"
@@ -38,8 +37,8 @@ def _read(name: str, above: tuple[str, ...]) -> dict[str, Any]:
     """The values of a recipe on top of those of its base; `above` are the recipes that are based on it."""
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
-        raise UsageError(f'no recipe "{name}"; those that ship are {known}, or give a .toml file')
+        known = sorted(p.stem for p in FOLDER.glob("*.toml"))
+        raise UsageError(f'no recipe "{name}"{nearest(name, known)}; or give a .toml file')
     if name in above:
         raise UsageError(f"{path}: is its own base, by way of {', '.join(above)}")
     try:
@@ -64,9 +63,7 @@ def build(kind: type[T], values: dict[str, Any], where: str = "") -> T:
     hints = typing.get_type_hints(kind)
     for key in values:
         if key not in hints:
-            near = difflib.get_close_matches(key, hints, 1)
-            hint = f'; did you mean "{near[0]}"?' if near else f"; it knows {', '.join(hints)}"
-            raise UsageError(f'unknown recipe key "{where}{key}"{hint}')
+            raise UsageError(f'unknown recipe key "{where}{key}"{nearest(key, hints)}')
     fields = {key: _convert(hints[key], value, f"{where}{key}") for key, value in values.items()}
     try:
         return kind(**fields)

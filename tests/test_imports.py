@@ -21,6 +21,7 @@ LAYERS = [
     {"cli"},
     {"pipeline", "extract", "query", "published", "training", "evaluation"},
     {"datasets"},
+    {"tasks"},
     {"localizers", "encoders"},
     {"writers", "timeline"},
     {"hub", "downloads", "catalogue", "checkpoint", "foreign", "recipes"},

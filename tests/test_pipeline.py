@@ -6,7 +6,8 @@ import torch
 
 from avel_cli import Detector, Options, detect
 from avel_cli.errors import InputError, MediaError, SetupError, UsageError
-from avel_cli.pipeline import HOP, WINDOW, Windows, choose_device
+from avel_cli.pipeline import choose_device
+from avel_cli.tasks.clips import HOP, WINDOW, Windows
 from avel_cli.timeline.segments import SegmentScores
 from avel_cli.writers import WRITERS
 

@@ -17,7 +17,7 @@ from avel_cli.cli.console import Console
 from avel_cli.cli.inputs import find_inputs
 from avel_cli.errors import InputError, UsageError
 from avel_cli.timeline.events import Timeline
-from avel_cli.writers import WRITERS, write_file
+from avel_cli.writers import ONE_TIMELINE, WRITERS, write_file
 from avel_cli.writers.files import plan_files
 from avel_cli.writers.subtitles import clock
 
@@ -65,6 +65,14 @@ STDOUT = "-"
 )
 @click.option("--label", "labels", multiple=True, help="Keep events with this label only; may be given several times.")
 @click.option("--top-k", type=click.IntRange(1), help="Keep the events with the highest scores, this many per file.")
+@click.option(
+    "--show",
+    type=click.Choice(["both", "heard", "seen", "all"]),
+    default="both",
+    show_default=True,
+    help="List what is both seen and heard; also what is only heard, only seen, or either.",
+)
+@click.option("--explain", is_flag=True, help="Say the best label of each second by sound, by picture and by both.")
 @options.listening
 @options.encoding
 @click.option("--strict", is_flag=True, help="Fail on files that can be decoded in part only.")
@@ -83,6 +91,7 @@ def detect(
     device: str,
     overwrite: bool,
     skip_existing: bool,
+    explain: bool,
     weights: dict[str, Path],
     precision: str,
     frames_per_second: int | None,
@@ -99,12 +108,13 @@ def detect(
     load = cache(partial(_load, console, model, weights, settings, filters))
     if output == STDOUT:
         write = WRITERS[_stdout_format(formats, len(inputs))]
-        write(_timelines(console, {path: [] for path in inputs}, load), console.result_stream())
+        timelines = _timelines(console, {path: [] for path in inputs}, load, explain)
+        write(timelines, console.result_stream())
         return
     plan = plan_files(inputs, formats, Path(output), overwrite=overwrite, skip_existing=skip_existing)
     if len(plan) < len(inputs):
         console.say(f"{len(inputs) - len(plan)} of {len(inputs)} inputs skipped, their results exist")
-    for timeline in _timelines(console, plan, load):
+    for timeline in _timelines(console, plan, load, explain):
         if timeline.events and console.shows_tables:
             _show(console, timeline)
 
@@ -117,9 +127,9 @@ def _stdout_format(formats: Sequence[str], num_inputs: int) -> str:
     """
     if len(set(formats)) > 1:
         raise UsageError(f"-o - writes one format, not {' and '.join(formats)}. Choose one, or a folder with -o DIR")
-    if formats[0] == "srt" and num_inputs > 1:
+    if formats[0] in ONE_TIMELINE and num_inputs > 1:
         raise UsageError(
-            f"-o - cannot put {num_inputs} inputs into one srt. Choose csv or json, or a folder with -o DIR"
+            f"-o - cannot put {num_inputs} inputs into one {formats[0]}. Choose csv or json, or a folder with -o DIR"
         )
     return "jsonl" if formats[0] == "json" and num_inputs > 1 else formats[0]
 
@@ -146,7 +156,10 @@ def _load(
 
 
 def _timelines(
-    console: Console, plan: Mapping[Path, Sequence[Path]], load: Callable[[], tuple[Detector, Options]]
+    console: Console,
+    plan: Mapping[Path, Sequence[Path]],
+    load: Callable[[], tuple[Detector, Options]],
+    explain: bool,
 ) -> Iterator[Timeline]:
     """The timelines of the inputs, once their result files are written; errors are said as they come.
 
@@ -172,6 +185,8 @@ def _timelines(
             failed += 1
         else:
             _report(console, timeline, files)
+            if explain:
+                _explain(console, timeline)
             yield timeline
     if failed:
         raise InputError(f"{failed} of {len(plan)} inputs failed")
@@ -180,16 +195,40 @@ def _timelines(
 def _report(console: Console, timeline: Timeline, files: Sequence[Path]) -> None:
     """A line about one input and where its results are."""
     count = len(timeline.events)
-    found = f"{count} event{'s' * (count != 1)}" if count else f"no event ({timeline.reason or 'none was found'})"
+    found = f"{count} event{'s' * (count != 1)}" if count else f"no event ({timeline.reason or _best_guess(timeline)})"
     console.say(f"{timeline.file}: {found}" + (f" → {', '.join(map(str, files))}" if files else ""))
     for warning in timeline.warnings:
         console.say(f"warning: {timeline.file}: {warning}")
 
 
+def _best_guess(timeline: Timeline) -> str:
+    """Why there is no event in a file that could hold one."""
+    if timeline.best is None:
+        return "none was found"
+    label, score = timeline.best
+    return f"none was found; the best guess is {label}, {score:.2f}"
+
+
+def _explain(console: Console, timeline: Timeline) -> None:
+    """The best label of each segment by sound, by picture and by both, with their scores."""
+    if not timeline.seconds:
+        console.say(f"{timeline.file}: nothing to explain; this model does not tell sound and picture apart")
+        return
+    for second in timeline.seconds:
+        ways = zip(("sound", "picture", "both"), second[1:], strict=True)
+        told = "  ".join(f"{way}: {label} {score:.2f}" for way, (label, score) in ways)
+        console.say(f"{clock(round(second.start * 1000), '.')}  {told}")
+
+
 def _show(console: Console, timeline: Timeline) -> None:
     """The events as a table."""
     rows = [
-        [clock(round(event.start * 1000), "."), clock(round(event.end * 1000), "."), event.label, f"{event.score:.2f}"]
+        [
+            clock(round(event.start * 1000), "."),
+            clock(round(event.end * 1000), "."),
+            event.label if event.modality == "both" else f"{event.label} ({event.modality} only)",
+            f"{event.score:.2f}",
+        ]
         for event in timeline.events
     ]
     console.table(["start", "end", "label", "score"], rows)

@@ -19,6 +19,8 @@ LOCALIZERS = {
     "ccln": "avel_cli.localizers.ccln:CCLN",
     "unav": "avel_cli.localizers.unav:UnAV",
     "loco": "avel_cli.localizers.loco:LoCo",
+    "tagged-loco": "avel_cli.localizers.tagged_loco:TaggedLoCo",
+    "tagged": "avel_cli.localizers.tagged:Tagged",
 }
 
 

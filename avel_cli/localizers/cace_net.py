@@ -337,6 +337,7 @@ class CACENet(nn.Module):
     """
 
     Config: ClassVar = CACENetConfig
+    task: ClassVar = "clips"
 
     def __init__(self, config: CACENetConfig | None = None) -> None:
         super().__init__()

@@ -94,6 +94,7 @@ class WeakCACENet(nn.Module):
     """Audio-visual event localizer for clips with one event category, learnt from the categories of clips alone."""
 
     Config: ClassVar = WeakCACENetConfig
+    task: ClassVar = "clips"
 
     def __init__(self, config: WeakCACENetConfig | None = None) -> None:
         super().__init__()

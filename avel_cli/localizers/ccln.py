@@ -322,6 +322,7 @@ class CCLN(nn.Module):
     """
 
     Config: ClassVar = CCLNConfig
+    task: ClassVar = "clips"
 
     def __init__(self, config: CCLNConfig | None = None) -> None:
         super().__init__()

@@ -18,18 +18,26 @@ class Rows(NamedTuple):
 
     Attributes:
         audio: `[T, D]`.
-        visual: `[T, D]`.
-        present: `[T]`, bool: whether there is something to hear and to see. Where there is not, nothing is proposed.
+        visual: `[T, D]`, or `[T, H, W, D]` for networks that look at positions.
+        heard: `[T]`, bool: whether there is something to hear.
+        seen: `[T]`, bool: whether there is something to see.
     """
 
     audio: Tensor
     visual: Tensor
-    present: Tensor
+    heard: Tensor
+    seen: Tensor
+
+    @property
+    def present(self) -> Tensor:
+        """Whether there is something to hear and to see, `[T]`; where there is not, there is no event."""
+        return self.heard & self.seen
 
     @classmethod
     def of(cls, audio: Tensor, visual: Tensor) -> Rows:
         """Rows that are all present."""
-        return cls(audio, visual, torch.ones(len(audio), dtype=torch.bool))
+        there = torch.ones(len(audio), dtype=torch.bool)
+        return cls(audio, visual, there, there)
 
     def part(self, first: int, last: int | None = None) -> Rows:
         """The steps `[first, last)`."""
@@ -37,8 +45,8 @@ class Rows(NamedTuple):
 
     def only(self, first: int, last: int) -> Rows:
         """The same with nothing present outside of the steps `[first, last)`."""
-        steps = torch.arange(len(self.present), device=self.present.device)
-        return self._replace(present=self.present & (first <= steps) & (steps < last))
+        steps = torch.arange(len(self.heard), device=self.heard.device)
+        return self._replace(heard=self.heard & (first <= steps) & (steps < last))
 
 
 @torch.inference_mode()

@@ -232,6 +232,7 @@ class LoCo(nn.Module):
     """Locality-aware dense audio-visual event localizer."""
 
     Config: ClassVar = LoCoConfig
+    task: ClassVar = "dense"
 
     def __init__(self, config: LoCoConfig | None = None) -> None:
         super().__init__()

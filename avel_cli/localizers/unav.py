@@ -82,6 +82,7 @@ class UnAV(nn.Module):
     """Dense audio-visual event localizer with dependencies between classes (Geng et al., CVPR 2023)."""
 
     Config: ClassVar = UnAVConfig
+    task: ClassVar = "dense"
 
     def __init__(self, config: UnAVConfig | None = None) -> None:
         super().__init__()

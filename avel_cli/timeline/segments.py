@@ -1,7 +1,7 @@
 """From window scores to events, for localizers that answer once per segment (AVE's grid). numpy only.
 
 `SegmentScores` averages what overlapping windows say about a segment; `decode` makes events of the averages.
-Dense localizers, whose events may overlap, are decoded in `proposals`.
+Answers for each label by itself are decoded in `labels`; dense localizers, whose events may overlap, in `proposals`.
 """
 
 from __future__ import annotations
@@ -29,16 +29,43 @@ class Grid(Protocol):
         ...
 
 
-class SegmentScores:
-    """Mean scores of each segment over all windows that cover it; about 200 bytes for a segment and 28 classes."""
+class WindowMeans:
+    """Means of what overlapping windows say of each segment; 8 bytes for a value of a segment, twice that at most."""
 
-    def __init__(self, num_classes: int) -> None:
-        self._sums = np.zeros((0, num_classes + 2))  # [N, event + K classes + number of windows]
+    def __init__(self, width: int) -> None:
+        self._sums = np.zeros((0, width + 1))  # [N, values + number of windows]
         self._length = 0
 
     def __len__(self) -> int:
         """One more than the last segment that a window covered, padding included."""
         return self._length
+
+    def add(self, first: int, values: ArrayLike) -> None:
+        """Take in one window: its values `[T, width]`, and the index of its first segment."""
+        rows = np.asarray(values, dtype=np.float64)
+        self._length = max(self._length, first + len(rows))
+        missing = self._length - len(self._sums)
+        if missing > 0:  # at least doubling keeps the copying linear in the length
+            self._sums = np.pad(self._sums, ((0, max(missing, len(self._sums))), (0, 0)))
+        window = self._sums[first : first + len(rows)]
+        window[:, :-1] += rows
+        window[:, -1] += 1
+
+    def means(self) -> Scores:
+        """`[N, width]`; zero where no window was seen."""
+        sums = self._sums[: self._length]
+        return sums[:, :-1] / np.maximum(sums[:, -1:], 1)
+
+
+class SegmentScores:
+    """Mean scores of each segment over all windows that cover it; about 200 bytes for a segment and 28 classes."""
+
+    def __init__(self, num_classes: int) -> None:
+        self._means = WindowMeans(num_classes + 1)
+
+    def __len__(self) -> int:
+        """One more than the last segment that a window covered, padding included."""
+        return len(self._means)
 
     def add(self, first: int, events: ArrayLike, classes: ArrayLike) -> None:
         """Take in one window.
@@ -48,20 +75,12 @@ class SegmentScores:
             events: probability that a segment holds an audio-visual event, `[T]`, 0..1.
             classes: probability of each class in the whole window, `[K]`, 0..1.
         """
-        steps = np.asarray(events, dtype=np.float64)
-        self._length = max(self._length, first + len(steps))
-        missing = self._length - len(self._sums)
-        if missing > 0:  # at least doubling keeps the copying linear in the length
-            self._sums = np.pad(self._sums, ((0, max(missing, len(self._sums))), (0, 0)))
-        window = self._sums[first : first + len(steps)]
-        window[:, 0] += steps
-        window[:, 1:-1] += np.asarray(classes, dtype=np.float64)
-        window[:, -1] += 1
+        steps, kinds = np.asarray(events, dtype=np.float64), np.asarray(classes, dtype=np.float64)
+        self._means.add(first, np.column_stack([steps, np.broadcast_to(kinds, (len(steps), len(kinds)))]))
 
     def means(self) -> tuple[Scores, Scores]:
         """Event probability `[N]` and class probabilities `[N, K]`; zero where no window was seen."""
-        sums = self._sums[: self._length]
-        means = sums[:, :-1] / np.maximum(sums[:, -1:], 1)
+        means = self._means.means()
         return means[:, 0], means[:, 1:]
 
 
@@ -104,7 +123,7 @@ def decode(
     best = np.where(found, classes.argmax(axis=1), -1)  # [N], -1: no event
     events = (
         Event(start, end, labels[index], float(np.clip(segment_scores[first:last].mean(), 0.0, 1.0)))
-        for index, first, last in _runs(best)
+        for index, first, last in runs(best)
         for start, end in [(max(grid.seconds(first)[0], 0.0), min(grid.seconds(last - 1)[1], duration))]
         if index >= 0 and start < end
     )
@@ -128,7 +147,7 @@ def match_labels(wanted: Iterable[str], labels: Sequence[str]) -> tuple[str, ...
     return tuple(matched)
 
 
-def _runs(values: NDArray[Any]) -> Iterator[tuple[int, int, int]]:
+def runs(values: NDArray[Any]) -> Iterator[tuple[int, int, int]]:
     """Stretches of equal neighbours as `(value, first, last + 1)`."""
     first = 0
     for value, group in groupby(values.tolist()):

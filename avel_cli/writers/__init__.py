@@ -1,6 +1,7 @@
 """Output formats: each is one function that writes timelines to a text stream, in the order they arrive.
 
-A new format is such a function in its family's module and one line in `WRITERS`. Where files are put and what
+A new format is such a function in its family's module and one line in `WRITERS`, and one in `ONE_TIMELINE` if it cannot
+hold several timelines. Where files are put and what
 they are called is decided in `files.py`. No torch here.
 """
 
@@ -19,6 +20,7 @@ from avel_cli.writers.tables import write_csv
 
 Writer = Callable[[Iterable[Timeline], TextIO], None]
 
+ONE_TIMELINE = frozenset({"srt"})  # formats of which a stream holds one timeline: its times would start again
 WRITERS: dict[str, Writer] = {"csv": write_csv, "json": write_json, "jsonl": write_jsonl, "srt": write_srt}
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TextIO
 
 from avel_cli import __version__
+from avel_cli.errors import InputError
 from avel_cli.timeline.events import Event, Timeline
 
 SCHEMA = "avel.timeline/1"
@@ -26,6 +28,7 @@ def document(timeline: Timeline) -> dict[str, Any]:
         "labels": list(timeline.labels),
         "events": [_event(event) for event in timeline.events],
         "reason": timeline.reason,
+        "best": timeline.best and {"label": timeline.best[0], "score": round(timeline.best[1], 4)},
         "warnings": list(timeline.warnings),
     }
 
@@ -42,10 +45,40 @@ def write_jsonl(timelines: Iterable[Timeline], stream: TextIO) -> None:
         stream.write(json.dumps(document(timeline), ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: Path) -> Timeline:
+    """The timeline in a file that `write_json` wrote.
+
+    Raises:
+        InputError: if the file cannot be read, or is not such a timeline.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found.pop("schema") != SCHEMA:
+            raise ValueError("another schema")
+        found.pop("avel")
+        best = found.pop("best", None)
+        return Timeline(
+            **{
+                **found,
+                "labels": tuple(found["labels"]),
+                "warnings": tuple(found["warnings"]),
+                "events": tuple(Event(**event) for event in found["events"]),
+                "best": best and (best["label"], best["score"]),
+            }
+        )
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path}: not a timeline of avel ({SCHEMA}): {error}") from None
+
+
 def _event(event: Event) -> dict[str, Any]:
     return {
         "start": round(event.start, 3),
         "end": round(event.end, 3),
         "label": event.label,
         "score": round(event.score, 4),
+        "heard": None if event.heard is None else round(event.heard, 4),
+        "seen": None if event.seen is None else round(event.seen, 4),
+        "modality": event.modality,
     }

@@ -10,12 +10,18 @@ from avel_cli.timeline.events import Timeline
 
 
 def write_csv(timelines: Iterable[Timeline], stream: TextIO) -> None:
-    """One header, then one row per event: `file,start,end,label,score`; seconds to 1 ms, scores to 0.0001."""
-    stream.write("file,start,end,label,score\n")
+    """One header, then one row per event; seconds to 1 ms, scores to 0.0001.
+
+    The columns are `file,start,end,label,score,heard,seen,modality`. `heard` and `seen` are empty where a model does
+    not tell them apart.
+    """
+    stream.write("file,start,end,label,score,heard,seen,modality\n")
     for timeline in timelines:
         for event in timeline.events:
             file, label = _cell(timeline.file), _cell(event.label)
-            stream.write(f"{file},{event.start:.3f},{event.end:.3f},{label},{event.score:.4f}\n")
+            halves = ",".join("" if half is None else f"{half:.4f}" for half in (event.heard, event.seen))
+            times = f"{event.start:.3f},{event.end:.3f}"
+            stream.write(f"{file},{times},{label},{event.score:.4f},{halves},{event.modality}\n")
 
 
 def _cell(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -14,7 +13,7 @@ import pytest
 from avel_cli import hub
 from avel_cli.cli.main import run
 from avel_cli.errors import MediaError
-from avel_cli.timeline.events import Event, Timeline
+from avel_cli.timeline.events import Event, Second, Timeline
 
 LABELS = ("dog", "drum", "speech")
 CARD = hub.ModelCard(
@@ -32,16 +31,8 @@ CARD = hub.ModelCard(
 )
 
 
-@dataclass(frozen=True)
-class FakeOptions:
-    """The fields of the real one."""
-
-    min_score: float | None = None
-    min_duration: float = 0.0
-    labels: tuple[str, ...] = ()
-    top_k: int | None = None
-    audio_track: int | None = None
-    strict: bool = False
+class FakeOptions(SimpleNamespace):
+    """Whatever the command line hands over."""
 
 
 class FakeDetector:
@@ -71,7 +62,9 @@ class FakeDetector:
         events = tuple(Event(2 * i, 2 * i + 1, "dog", 0.5) for i in range(text.count("dog")))
         reason = "the audio track is silent" if text == "silent" else None
         warnings = ("decoded 8.0 of 14.0 s",) if text.endswith("short") else ()
-        return Timeline(str(path), 100.0, events, LABELS, reason, warnings, grid=CARD.grid)
+        best = ("drum", 0.12) if text == "guess" else None
+        seconds = (Second(3.0, ("dog", 0.9), ("drum", 0.25), ("dog", 0.5)),) if text == "dog" else ()
+        return Timeline(str(path), 100.0, events, LABELS, reason, warnings, grid=CARD.grid, best=best, seconds=seconds)
 
 
 @pytest.fixture

@@ -16,12 +16,14 @@ from avel_cli.cli.main import run
 Avel = Callable[..., tuple[int, str, str]]
 Clips = Callable[..., None]
 
+HEADER = "file,start,end,label,score,heard,seen,modality"
+
 
 def test_a_clip_becomes_a_csv_in_the_current_folder(avel: Avel, fake_clips: Clips) -> None:
     fake_clips(day__clip="dog")
     code, out, err = avel("detect", "day/clip.mp4")
     assert code == 0
-    assert Path("clip.avel.csv").read_text() == "file,start,end,label,score\nday/clip.mp4,0.000,1.000,dog,0.5000\n"
+    assert Path("clip.avel.csv").read_text() == HEADER + "\nday/clip.mp4,0.000,1.000,dog,0.5000,,,both\n"
     assert out == ""
     assert err.splitlines() == ["cace-net.test: knows three labels", "day/clip.mp4: 1 event → clip.avel.csv"]
 
@@ -58,11 +60,21 @@ def test_a_folder_and_a_file_in_it_are_detected_once_in_natural_order(avel: Avel
 
 def test_options_reach_the_detector(avel: Avel, fake_clips: Clips, pipeline: type) -> None:
     fake_clips(clip="dog")
-    filters = "--min-score .5 --min-duration 2 --label DOG --label speech --top-k 3 --audio-track 1 --strict"
+    filters = (
+        "--min-score .5 --min-duration 2 --label DOG --label speech --top-k 3 --audio-track 1 --strict --show heard"
+    )
     assert avel("detect", "clip.mp4", "-m", "cace-net.test", "--device", "cuda:1", *filters.split())[0] == 0
     assert pipeline.made == [("cace-net.test", "cuda:1")]
     (asked,) = pipeline.asked
-    assert asked == type(asked)(0.5, 2.0, ("dog", "speech"), 3, 1, True)
+    assert vars(asked) == {
+        "min_score": 0.5,
+        "min_duration": 2.0,
+        "labels": ("dog", "speech"),
+        "top_k": 3,
+        "audio_track": 1,
+        "strict": True,
+        "show": "heard",
+    }
 
 
 def test_the_command_line_has_the_options_and_defaults_of_the_library() -> None:
@@ -251,7 +263,7 @@ def test_a_terminal_gets_a_progress_bar_on_stderr(
     code, out, err = avel("detect", "clip.mp4", "-o", "-")
     assert code == 0
     assert "5 s of 10 s" in err and "1/1 clip.mp4" in err
-    assert out.splitlines()[0] == "file,start,end,label,score"
+    assert out.splitlines()[0] == HEADER
 
 
 def test_run_leaves_no_handler_behind() -> None:
@@ -260,3 +272,17 @@ def test_run_leaves_no_handler_behind() -> None:
     before = list(logging.getLogger("avel").handlers)
     run(["--version"])
     assert logging.getLogger("avel").handlers == before
+
+
+def test_where_nothing_is_found_the_best_guess_is_named(avel: Avel, fake_clips: Clips) -> None:
+    fake_clips(clip="guess")
+    _, _, err = avel("detect", "clip.mp4")
+    assert "no event (none was found; the best guess is drum, 0.12)" in err
+
+
+def test_explain_says_what_sound_and_picture_say_by_the_second(avel: Avel, fake_clips: Clips) -> None:
+    fake_clips(clip="dog", other="guess")
+    code, out, err = avel("detect", "clip.mp4", "other.mp4", "--explain", "-o", "-")
+    assert code == 0 and out.startswith(HEADER)
+    assert "00:00:03.000  sound: dog 0.90  picture: drum 0.25  both: dog 0.50" in err
+    assert "other.mp4: nothing to explain" in err

@@ -39,11 +39,16 @@ def test_a_frame_has_a_row_per_event() -> None:
         "end": [2, 4],
         "label": ["dog", "speech"],
         "score": [0.75, 0.5],
+        "heard": [None, None],
+        "seen": [None, None],
+        "modality": ["both", "both"],
     }
 
 
 def test_an_empty_timeline_makes_an_empty_frame_with_the_same_columns() -> None:
-    assert list(Timeline("a.mp4", 9).to_frame().columns) == ["file", "start", "end", "label", "score"]
+    assert list(Timeline("a.mp4", 9).to_frame().columns) == [
+        *("file", "start", "end", "label", "score", "heard", "seen", "modality")
+    ]
 
 
 def test_write_takes_the_format_from_the_extension(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ SCHEMA = json.loads(resources.files("avel_cli.writers").joinpath("timeline.schem
 TIMELINE = Timeline(
     file='day 1/clip, the "first".mp4',
     duration=10.024,
-    events=(Event(0, 2, "dog", 0.75), Event(1.5, 4, "speech, male", 0.123456), Event(9, 10.024, "dog", 1)),
+    events=(Event(0, 2, "dog", 0.75), Event(1.5, 4, "speech, male", 0.123456, 0.9, 0.25), Event(9, 10.024, "dog", 1)),
     labels=("dog", "speech, male"),
     warnings=("decoded 10.0 of 14.0 s",),
     media={"container": "mp4", "video": {"fps": 25.0}, "audio": None},
@@ -44,6 +44,9 @@ timelines = st.builds(
 )
 
 
+HEADER = "file,start,end,label,score,heard,seen,modality"
+
+
 def written(name: str, results: Iterable[Timeline]) -> str:
     stream = io.StringIO(newline="")
     WRITERS[name](results, stream)
@@ -61,22 +64,24 @@ def test_writers_take_timelines_one_by_one_and_write_text(name: str) -> None:
 
 def test_csv_has_these_columns_and_rows() -> None:
     assert written("csv", [TIMELINE]) == (
-        "file,start,end,label,score\n"
-        '"day 1/clip, the ""first"".mp4",0.000,2.000,dog,0.7500\n'
-        '"day 1/clip, the ""first"".mp4",1.500,4.000,"speech, male",0.1235\n'
-        '"day 1/clip, the ""first"".mp4",9.000,10.024,dog,1.0000\n'
+        f"{HEADER}\n"
+        '"day 1/clip, the ""first"".mp4",0.000,2.000,dog,0.7500,,,both\n'
+        '"day 1/clip, the ""first"".mp4",1.500,4.000,"speech, male",0.1235,0.9000,0.2500,both\n'
+        '"day 1/clip, the ""first"".mp4",9.000,10.024,dog,1.0000,,,both\n'
     )
 
 
 def test_csv_of_nothing_is_its_header() -> None:
-    assert written("csv", [Timeline("a.mp4", 5)]) == written("csv", []) == "file,start,end,label,score\n"
+    assert written("csv", [Timeline("a.mp4", 5)]) == written("csv", []) == f"{HEADER}\n"
 
 
 @given(st.lists(timelines, max_size=3))
 def test_csv_round_trips_any_name_and_label(results: list[Timeline]) -> None:
     header, *table = rows(written("csv", results))
-    assert header == ["file", "start", "end", "label", "score"]
-    read = [(file, Event(float(start), float(end), label, float(score))) for file, start, end, label, score in table]
+    assert header == HEADER.split(",")
+    read = [
+        (file, Event(float(start), float(end), label, float(score))) for file, start, end, label, score, *_ in table
+    ]
     assert read == [(timeline.file, event) for timeline in results for event in timeline.events]
 
 

@@ -1,0 +1,138 @@
+"""What the tag heads of the encoders say of each label, second by second: the evidence that a localizer starts from.
+
+A label is *heard* as much as the loudest of its AudioSet classes, and *seen* as much as its ImageNet classes together
+or the likeliest of its own picture classes. An event needs both: their geometric mean, as log-odds, is what a tagged
+localizer adds its own judgement to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LEAST = 1e-4  # probabilities below it are not told apart
+POOLED = 1280  # width of a pooled picture
+
+
+@dataclass(frozen=True)
+class TagsConfig:
+    """Which outputs of the tag heads stand for which label.
+
+    Attributes:
+        audio_dim: width of the audio features.
+        visual_dim: width of the visual features, of which the first 1,280 are the mean over all positions.
+        sounds: AudioSet classes by label.
+        scenes: ImageNet classes by label.
+        pictures: outputs of the picture head by label.
+        reach: segments to either side over which what is seen is averaged.
+
+    Raises:
+        ValueError: if the three do not describe equally many labels, or a label has no sound or no picture.
+    """
+
+    audio_dim: int
+    visual_dim: int
+    sounds: tuple[tuple[int, ...], ...]
+    scenes: tuple[tuple[int, ...], ...]
+    pictures: tuple[tuple[int, ...], ...]
+    reach: int = 1
+
+    def __post_init__(self) -> None:
+        if not len(self.sounds) == len(self.scenes) == len(self.pictures):
+            raise ValueError("sounds, scenes and pictures must describe the same labels")
+        for number, (sounds, scenes, pictures) in enumerate(zip(self.sounds, self.scenes, self.pictures, strict=True)):
+            if not sounds or not (scenes or pictures):
+                raise ValueError(f"label {number} has no sound or no picture that it could be known by")
+
+
+class Tagger(Protocol):
+    """An encoder with a tag head."""
+
+    def tag(self, features: Tensor) -> Tensor:
+        """Logits `[..., K]` of classes from pooled features `[..., D]`."""
+        ...
+
+
+class Heads:
+    """The tag heads of a sound and a picture encoder; where a network is copied they are shared."""
+
+    def __init__(self, sound: Tagger, picture: Tagger) -> None:
+        self.sound, self.picture = sound, picture
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Heads:
+        return self
+
+
+class Evidence(NamedTuple):
+    """What the tag heads say of `B` clips of `T` segments and `L` labels, each `[B, T, L]`.
+
+    Attributes:
+        heard: probability that the label is heard, 0..1.
+        seen: probability that it is seen, 0..1.
+        logits: log-odds of the geometric mean of both.
+    """
+
+    heard: Tensor
+    seen: Tensor
+    logits: Tensor
+
+
+class Tags(nn.Module):
+    """Tag heads of both encoders, sorted by label, and one of our own.
+
+    The encoders keep theirs: `adopt` says whose they are. None of them is trained with the localizer.
+    """
+
+    def __init__(self, config: TagsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.heads: Heads | None = None
+        self.picture = nn.Linear(POOLED, max(1, _outputs(config.pictures)))
+        for name in ("sounds", "scenes", "pictures"):
+            self.register_buffer(f"_{name}", _places(getattr(config, name)), persistent=False)
+        self.requires_grad_(False)
+
+    def adopt(self, sound: Tagger, picture: Tagger) -> None:
+        """Take the heads of these encoders, whose features are what is judged."""
+        self.heads = Heads(sound, picture)
+
+    def forward(self, audio: Tensor, visual: Tensor) -> Evidence:
+        """The evidence in audio features `[B, T, D_a]` and visual ones `[B, T, D_v]`."""
+        assert self.heads is not None, "the encoders are yet to be adopted"
+        sounds, scenes, pictures = (self.get_buffer(f"_{name}") for name in ("sounds", "scenes", "pictures"))
+        with torch.autocast(audio.device.type, enabled=False):
+            audio, pooled = audio.float(), visual[..., :POOLED].float()
+            heard = _gathered(self.heads.sound.tag(audio).sigmoid(), sounds).amax(-1)
+            scene = _gathered(self.heads.picture.tag(pooled).softmax(-1), scenes).sum(-1)
+            picture = _gathered(self.picture(pooled).sigmoid(), pictures).amax(-1)
+            seen = _averaged(torch.maximum(scene.clamp(max=1), picture), self.config.reach)
+            both = (heard * seen).clamp(min=LEAST**2).sqrt()
+        return Evidence(heard, seen, both.logit(LEAST))
+
+
+def _outputs(groups: tuple[tuple[int, ...], ...]) -> int:
+    """How many outputs a head needs."""
+    return 1 + max((output for group in groups for output in group), default=-1)
+
+
+def _places(groups: tuple[tuple[int, ...], ...]) -> Tensor:
+    """Indices `[L, M]` of the outputs of each label, -1 where a label has fewer than `M`."""
+    most = max(1, *map(len, groups))
+    return torch.tensor([[*group, *[-1] * (most - len(group))] for group in groups])
+
+
+def _gathered(values: Tensor, places: Tensor) -> Tensor:
+    """`[..., L, M]` of `[..., O]`; 0 where a label has fewer than `M` outputs."""
+    return values[..., places.clamp(min=0)] * (places >= 0)
+
+
+def _averaged(values: Tensor, reach: int) -> Tensor:
+    """`[B, T, L]` averaged over `reach` segments to either side, of which those outside of the clip do not count."""
+    if not reach:
+        return values
+    turned = values.mT
+    return F.avg_pool1d(turned, 2 * reach + 1, 1, reach, count_include_pad=False).mT

@@ -1,0 +1,99 @@
+"""Clips with one category: ten segments at once, in windows that overlap by half, averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from avel_cli.localizers.dense_windows import Rows
+from avel_cli.tasks.base import Decoding, Found
+from avel_cli.timeline import segments
+from avel_cli.timeline.segments import SegmentScores
+
+WINDOW = 10  # segments that an AVE localizer sees at once
+HOP = 5
+
+
+class Clips:
+    """CACE-Net's and CCLN's answer: the category of each window, and the segments of it that hold an event."""
+
+    @torch.inference_mode()
+    def decode(self, network: nn.Module, blocks: Iterable[Rows], how: Decoding) -> Found:
+        """See `tasks.base.Task`."""
+        scores = segment_scores(network, blocks, len(how.labels))
+        events = segments.decode(
+            scores,
+            how.labels,
+            how.grid,
+            count=how.grid.count(how.duration),
+            duration=how.duration,
+            threshold=how.threshold,
+            min_score=how.min_score,
+            min_duration=how.min_duration,
+            keep=how.keep,
+            top_k=how.top_k,
+        )
+        return Found(events, _best(scores, how.labels))
+
+
+def _best(scores: SegmentScores, labels: tuple[str, ...]) -> tuple[str, float] | None:
+    """The label and segment with the highest product of event and class probability."""
+    probabilities, classes = scores.means()
+    if not len(probabilities):
+        return None
+    products = probabilities[:, None] * classes
+    segment, label = np.unravel_index(products.argmax(), products.shape)
+    return labels[label], float(products[segment, label])
+
+
+def segment_scores(localizer: Any, features: Iterable[Rows], num_classes: int) -> SegmentScores:
+    """What a localizer of ten segments says of a file, in windows that overlap by half."""
+    windows = Windows(localizer, SegmentScores(num_classes))
+    for rows in features:
+        windows.add(rows.audio, rows.visual, rows.present)
+    windows.finish()
+    return windows.scores
+
+
+class Windows:
+    """Keeps the last ten segments and shows them to the localizer every five; the last window ends with the file."""
+
+    def __init__(self, localizer: Any, scores: SegmentScores) -> None:
+        self.localizer, self.scores = localizer, scores
+        self.segments = 0
+        self._next = WINDOW
+        self._audio: list[Tensor] = []
+        self._visual: list[Tensor] = []
+        self._present: list[bool] = []
+
+    def add(self, audio: Tensor, visual: Tensor, present: Tensor) -> None:
+        """Take in features of the next segments: audio `[n, D_a]`, visual `[n, H, W, D_v]`, presence `[n]`."""
+        for heard, seen, there in zip(audio, visual, present.tolist(), strict=True):
+            for kept, new in ((self._audio, heard), (self._visual, seen), (self._present, there)):
+                kept.append(new)
+                del kept[:-WINDOW]
+            self.segments += 1
+            if self.segments == self._next:
+                self._look()
+
+    def finish(self) -> None:
+        """Look at what no window has covered yet; a file shorter than a window is padded with zeros."""
+        if self.segments and self.segments != self._next - HOP:
+            self._look()
+
+    def _look(self) -> None:
+        audio, visual = torch.stack(self._audio), torch.stack(self._visual)
+        missing = WINDOW - len(audio)
+        audio = torch.cat([audio, audio.new_zeros(missing, *audio.shape[1:])])
+        visual = torch.cat([visual, visual.new_zeros(missing, *visual.shape[1:])])
+        output = self.localizer(audio.unsqueeze(0), visual.unsqueeze(0))
+        plain = output.event_logits, output.category_logits
+        event_logits, category_logits = getattr(output, "decodable", plain)  # of weak supervision
+        events = event_logits[0].sigmoid()[: len(self._present)].cpu().numpy()
+        classes = category_logits[0].softmax(-1).cpu().numpy()
+        self.scores.add(self.segments - len(self._present), events * np.array(self._present), classes)
+        self._next = self.segments + HOP
