@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib.util
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ from typing import Any
 
 from avel_cli import catalogue as catalogues
 from avel_cli import checkpoint, downloads
-from avel_cli.catalogue import Asset, Catalogue, size_text
+from avel_cli.catalogue import Asset, Catalogue, Source, size_text
 from avel_cli.errors import ModelError
 
 DEFAULT = "cace-net.starter"
-STRONGEST = "cace-net.ave"
+STRONGEST = "cace-net.everyday"
 SUFFIX = ".safetensors"  # of weights files
 
 
@@ -84,7 +85,18 @@ def weights_name(encoder: str) -> str:
 def weights_file(name: str) -> Path:
     """Where the weights of a localizer or encoder lie, or will lie once they are fetched."""
     shipped = folder() / f"{weights_name(name)}.safetensors"
-    return shipped if shipped.is_file() else cache() / "weights" / shipped.name
+    if shipped.is_file():
+        return shipped
+    packaged = [in_package(source) for asset in catalogue().made_of(name) for source in asset.sources if source.package]
+    return next((path for path in packaged if path), cache() / "weights" / shipped.name)
+
+
+def in_package(source: Source) -> Path | None:
+    """The file of a source that is a Python package, where that is installed; the package is not imported."""
+    module, _, file = source.file.partition("/")
+    spec = importlib.util.find_spec(module)
+    places = [Path(place, file) for place in (spec and spec.submodule_search_locations) or ()]
+    return next((place for place in places if place.is_file()), None)
 
 
 def encoder_file(name: str) -> Path:
@@ -173,7 +185,7 @@ def _published(name: str) -> ModelCard:
         grid=catalogue().tasks[entry.task].grid,
         figures=entry.figures,
         path=weights_file(name),
-        card=folder() / f"{STRONGEST}.md",
+        card=folder() / "cace-net.ave.md",
         assets=assets,
         missing=still,
     )

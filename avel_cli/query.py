@@ -94,7 +94,7 @@ def query(
         InputError: if the file cannot be read, lacks a track, ends before the query does, or there is nothing to be
             heard or seen in the query, or in all of the other track.
     """
-    network = detector.localizer
+    network = getattr(detector.localizer, "network", detector.localizer)  # that of a tagged localizer
     if not isinstance(network, CCLN) or not network.config.wccl:
         raise UsageError(f"{detector.card.name} cannot compare sound and picture; use -m {MODEL}")
     if not 0 <= span[0] < span[1]:

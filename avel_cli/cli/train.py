@@ -17,8 +17,7 @@ from avel_cli.errors import UsageError
 OWN = "DIR"  # stands for a folder of one's own videos
 # data set and model → default recipe, and the function of a console and a job that does the work
 JOBS = {
-    ("starter", "starter-sound"): ("starter-sound", "avel_cli.cli.train_starter:encoder"),
-    ("starter", "starter-picture"): ("starter-picture", "avel_cli.cli.train_starter:encoder"),
+    ("sounds", "starter-sound"): ("starter-sound", "avel_cli.cli.train_starter:encoder"),
     ("starter", "cace-net"): ("cace-net.starter", "avel_cli.cli.train_starter:localizer"),
     ("starter", "ccln"): ("ccln.starter", "avel_cli.cli.train_starter:localizer"),
     ("ave", "cace-net"): ("cace-net.ave", "avel_cli.cli.train_clips:ave"),
@@ -41,9 +40,7 @@ JOBS = {
     "--model", type=click.Choice(list(dict.fromkeys(m for _, m in JOBS))), required=True, help="What to train."
 )
 @options.data
-@click.option(
-    "--pretrain-data", type=options.FOLDER, help="Folder of class folders of pictures, where the recipe pretrains."
-)
+@options.weights
 @click.option("--recipe", help="A recipe file, or the name of one that ships.  [default: the model's]")
 @click.option("--set", "changes", metavar="KEY=VALUE", multiple=True, help="Change the recipe, e.g. schedule.lr=1e-3.")
 @click.option("--select", type=click.Choice(["val", "test"]), help="Split that chooses the epoch.  [default: val]")
@@ -73,6 +70,7 @@ def train(
     avel train --dataset ave --model cace-net --data data/AVE
     avel train --dataset ave --model cace-net --recipe cace-net.ave-none --seeds 5 --data data/AVE
     avel train --dataset unav100 --model loco --recipe loco.unav100-i3d --data data/unav100
+    avel train --dataset sounds --model starter-sound --data sounds/        unlabelled: sounds.raw and sounds.csv
     avel train --dataset my_videos/ --model cace-net          with labels.csv: file,start,end,label
 
     Several GPUs or processes: torchrun --nproc-per-node 4 -m avel_cli train …
@@ -86,8 +84,8 @@ def train(
         data = (Path(dataset), *data)
     if settings["encoders"] and not own:
         raise UsageError("--encoder is for your own videos; the features of a data set are there already")
-    if settings["pretrain_data"] and model != "starter-picture":
-        raise UsageError("--pretrain-data is for starter-picture; nothing else is pretrained")
+    if settings["weights"] and dataset != "sounds":
+        raise UsageError("--weights is for the teacher of starter-sound")
     if not data:
         raise UsageError(f"--dataset {dataset} wants its folder: --data DIR")
     name, where = JOBS[key]

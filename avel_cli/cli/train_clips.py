@@ -26,7 +26,7 @@ from avel_cli.writers.files import whole_file
 
 HELD_OUT = ("val", "test")
 WIDTHS = (  # of the encoders that make features like AVE's, of sound and of picture
-    {"vggish": 128, "cnn14": 2048, "starter-sound": 128},
+    {"vggish": 128, "cnn14": 2048, "starter-sound": 1280},
     {"vgg19": 512, "vgg19-torchvision": 512, "resnet50": 2048},
 )
 
@@ -34,6 +34,7 @@ WIDTHS = (  # of the encoders that make features like AVE's, of sound and of pic
 def ave(console: Console, job: TrainJob) -> None:
     """Train on AVE's features."""
     recipe = recipes.load(AVERecipe, job.recipe, job.changes)
+    job.require(recipe.network)
     folder = only_folder(job.data, "ave")
     splits = load_splits(folder, weak=recipe.task == "weak", in_memory=job.in_memory)
     check_encoders(recipe, splits["train"], folder)
@@ -70,6 +71,7 @@ def own(console: Console, job: TrainJob) -> None:
     """Train on videos of one's own."""
     encoders = [f"encoders={json.dumps(job.encoders)}"] if job.encoders else []
     recipe = recipes.load(AVERecipe, job.recipe, [*job.changes, *encoders])
+    job.require(recipe.network)
     with team().main_process_first():  # the others find what the first has made
         splits = own_videos.load(console, only_folder(job.data, "a folder of videos"), recipe.encoders, job.output)
     run(console, recipe, splits["train"], {"val": splits["val"], "test": splits["test"]}, job)

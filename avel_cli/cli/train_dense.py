@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from avel_cli import recipes
+from avel_cli import encoders, recipes
 from avel_cli.cli import curves
 from avel_cli.cli.console import Console
 from avel_cli.cli.jobs import TrainJob, only_folder
@@ -28,7 +28,9 @@ from avel_cli.evaluation import dense as evaluation
 from avel_cli.evaluation import detection
 from avel_cli.evaluation.detection import TIOUS, DetectionResult, Rows
 from avel_cli.evaluation.unav100 import PUBLISHED, Published
+from avel_cli.localizers.tagged_loco import TaggedLoCo
 from avel_cli.training import dense as training
+from avel_cli.training import tags
 from avel_cli.training.dense import Crops, DenseRecipe
 from avel_cli.training.loop import best_file
 from avel_cli.training.processes import team
@@ -91,7 +93,7 @@ class Result:
 def unav100(console: Console, job: TrainJob) -> None:
     """Train on UnAV-100's features."""
     recipe = recipes.load(UnAV100Recipe, job.recipe, job.changes)
-    _check_network(recipe, job)
+    job.require(recipe.network)
     folder = only_folder(job.data, "unav100")
     path = find_annotations(folder)
     annotations, features = read_annotations(path), recipe.feature_set
@@ -110,7 +112,7 @@ def unav100(console: Console, job: TrainJob) -> None:
 def starter(console: Console, job: TrainJob) -> None:
     """Train on sequences composed from the starter packs."""
     recipe = recipes.load(DenseRecipe, job.recipe, job.changes)
-    _check_network(recipe, job)
+    job.require(recipe.network.removeprefix("tagged-"))
     if recipe.composition is None:
         raise UsageError(f"recipe {job.recipe} does not say what sequences are composed of")
     make = partial(composed_dense.composed, recipe.composition, job.data, cache=job.output)
@@ -119,16 +121,34 @@ def starter(console: Console, job: TrainJob) -> None:
     truth = {part: evaluation.annotated(parts[part], STARTER_GRID) for part in HELD_OUT}
     labels = tuple(recipe.composition.labels)
     words = ("val", "epoch chosen on validation")
-    run(console, recipe, Task(parts, truth, labels, STARTER_GRID, composed_dense.ENCODERS, *words), job)
+    network = partial(_tagged, recipe, job, parts["train"]) if recipe.network == "tagged-loco" else None
+    run(console, recipe, Task(parts, truth, labels, STARTER_GRID, composed_dense.ENCODERS, *words), job, network)
 
 
-def _check_network(recipe: DenseRecipe, job: TrainJob) -> None:
-    if recipe.network != job.model:
-        raise UsageError(f"recipe {job.recipe} trains {recipe.network}, not {job.model}")
+def _tagged(recipe: DenseRecipe, job: TrainJob, samples: Dataset[Sample]) -> nn.Module:
+    """A new network on the tags of the encoders."""
+    assert recipe.composition is not None
+    sound, picture = (encoders.load(name) for name in ("starter-sound", "efficientnet-lite0"))
+    vocabulary = recipe.composition.labels, job.data, recipe.composition.licences
+    heads = tags.build(*vocabulary, sound, picture, job.output, pooled=2, reach=round(1 / STARTER_GRID.stride))
+    known = {int(label) for index in range(len(samples)) for label in samples[index].labels}  # type: ignore[arg-type]
+    torch.manual_seed(recipe.seed)
+    network = TaggedLoCo(recipe.tagged(heads.config, tuple(sorted(known))))
+    network.tags.load_state_dict(heads.state_dict())
+    network.tags.adopt(sound, picture)
+    return network
 
 
-def run(console: Console, recipe: DenseRecipe, task: Task, job: TrainJob) -> None:
+def run(
+    console: Console,
+    recipe: DenseRecipe,
+    task: Task,
+    job: TrainJob,
+    make: Callable[[], nn.Module] | None = None,
+) -> None:
     """Train with each seed and say how it went; the weights of the best seed on the selecting part are written.
+
+    `make` makes the network of a seed, where the recipe alone does not say enough to do so.
 
     Only the first of several processes writes and speaks.
     """
@@ -142,6 +162,7 @@ def run(console: Console, recipe: DenseRecipe, task: Task, job: TrainJob) -> Non
             task.parts["train"],
             len(task.labels),
             job.output,
+            network=make() if make else None,
             score=lambda network: task.measure(network, task.select, recipe.steps).average,
             resume=job.resume,
         )

@@ -29,5 +29,6 @@ def _tune(console: Console, job: TrainJob, videos: list[Path]) -> None:
     if given:
         raise UsageError(f"{given[0]} is not for {job.model}, which is tuned once and on the videos themselves")
     recipe = recipes.load(finetune.FinetuneRecipe, job.recipe, job.changes)
+    job.require(recipe.picture)
     path = finetune.run(recipe, videos, job.output, resume=job.resume, say=console.say)
     console.say(f"written: {path}; avel extract -e {job.model} --weights {job.model}={path} uses it")

@@ -26,22 +26,20 @@ from torch.utils.data import Dataset
 
 from avel_cli import checkpoint, encoders, hub
 from avel_cli.datasets import augment, starter
-from avel_cli.datasets.composed import Label, Mixture, Pool, choose, recorded, shot, still
+from avel_cli.datasets.composed import Label, Mixture, Pool, choose, recorded, shot, split_rows, still
 from avel_cli.datasets.dense import Sample
-from avel_cli.datasets.starter import Recording
-from avel_cli.encoders.starter_picture import StarterPictureDense
+from avel_cli.encoders.efficientnet_lite0 import EfficientNetLite0Dense
 from avel_cli.encoders.starter_sound import StarterSoundDense
 from avel_cli.timeline.proposals import to_steps
 
 log = logging.getLogger("avel")
-ENCODERS = ("starter-sound-dense", "starter-picture-dense")
-PARTS = {"train": ("val", False), "val": ("val", True), "test": ("test", None)}
+PARTS = ("train", "val", "test")
+ENCODERS = ("starter-sound-dense", "efficientnet-lite0-dense")
 DURATIONS = (20.0, 120.0)  # of sequences, in seconds
 LENGTHS = (0.4, 30.0)  # of what is heard or seen
 CUT = 8.0  # seconds between two cuts of the camera, on average
 ROW = 10  # seconds of sound that get their echo together: one long transform would take three times as long
 AT_ONCE = 2  # labels that can be seen together
-HELD_OUT = 4  # every fourth group of a class is kept from training
 
 
 class Span(NamedTuple):
@@ -90,10 +88,18 @@ def _log_uniform(low: float, high: float, rng: Generator) -> float:
     return math.exp(_uniform(math.log(low), math.log(high), rng))
 
 
-def plan(rng: Generator, labels: int, mixture: Mixture) -> Plan:
-    """Draw one sequence: one to three labels, and up to one thing every four seconds that is heard, seen or both."""
-    duration = round(_log_uniform(*DURATIONS, rng) * 4) / 4
-    subjects = torch.randperm(labels, generator=rng)[: int(torch.randint(1, 4, (1,), generator=rng))].tolist()
+def plan(rng: Generator, labels: Sequence[int], mixture: Mixture, durations: tuple[float, ...] = DURATIONS) -> Plan:
+    """Draw one sequence: one to three labels, and up to one thing every four seconds that is heard, seen or both.
+
+    Args:
+        rng: what is drawn from.
+        labels: those that there are sounds and pictures of, at least two.
+        mixture: how things are heard and seen.
+        durations: shortest and longest sequence in seconds.
+    """
+    duration = round(_log_uniform(durations[0], durations[1], rng) * 4) / 4
+    order = torch.randperm(len(labels), generator=rng)[: int(torch.randint(1, 4, (1,), generator=rng))]
+    subjects = [labels[place] for place in order.tolist()]
     heard: list[Span] = []
     seen: list[Span] = []
     for _ in range(2 + int(_uniform(0, duration / 4, rng))):
@@ -106,7 +112,7 @@ def plan(rng: Generator, labels: int, mixture: Mixture) -> Plan:
 
 
 def _thing(
-    label: int, duration: float, labels: int, mixture: Mixture, rng: Generator
+    label: int, duration: float, labels: Sequence[int], mixture: Mixture, rng: Generator
 ) -> tuple[Span | None, Span | None]:
     """How one thing is heard and seen. A mismatch is seen as `label` and heard as another; the rest is out of all."""
     length = min(_log_uniform(*LENGTHS, rng), duration)
@@ -114,7 +120,7 @@ def _thing(
     sound = _longer(Span(label, start, start + length), duration, rng)
     sight = _longer(Span(label, start, start + length), duration, rng)
     sight = Span(label, math.floor(sight.start * 4) / 4, math.ceil(sight.end * 4) / 4)  # frames come four a second
-    other = (label + 1 + int(torch.randint(labels - 1, (1,), generator=rng))) % labels
+    other = choose([one for one in labels if one != label], rng)
     edges = (mixture.both, mixture.seen_only, mixture.heard_only, mixture.mismatch)
     pairs = ((sound, sight), (None, sight), (sound, None), (sound._replace(label=other), sight))
     kind = float(torch.rand(1, generator=rng))
@@ -198,17 +204,21 @@ class Composition:
     """What sequences are composed of.
 
     Attributes:
-        labels: the vocabulary, and the classes of the packs behind each label.
+        labels: the vocabulary.
+        licences: patterns of the licences whose rows may be used; empty takes all.
+        durations: shortest and longest sequence in seconds.
         sequences: how many are composed of each part, `train`, `val` and `test`.
         mixture: how things are heard and seen; what is left of 1 is a sound outside the vocabulary.
     """
 
-    labels: dict[str, Label]
     sequences: dict[str, int]
+    labels: dict[str, Label] = field(default_factory=dict)
+    durations: tuple[float, ...] = DURATIONS
+    licences: tuple[str, ...] = ()
     mixture: Mixture = field(default_factory=Mixture)
 
     def __post_init__(self) -> None:
-        if self.sequences.keys() != PARTS.keys() or any(count < 1 for count in self.sequences.values()):
+        if self.sequences.keys() != set(PARTS) or any(count < 1 for count in self.sequences.values()):
             raise ValueError(f"sequences must give a number of at least 1 for each of {', '.join(PARTS)}")
 
 
@@ -234,32 +244,30 @@ def sequence_names(composition: Composition, part: str) -> list[str]:
 
 
 def part_pool(composition: Composition, data: Sequence[Path], part: str, sample_rate: int, size: int) -> Pool:
-    """The sounds, and the pictures for frames of `size`, that sequences of a part are made of."""
-    split, kept = PARTS[part]
-    rows = [row for row in starter.read_manifests(data) if row.split == split]
-    aside = held_out(rows)
-    rows = [row for row in rows if kept is None or (row.group in aside) == kept]
-    return Pool(rows, composition.labels, sample_rate, size * 4 // 3)
+    """The sounds, and the pictures for frames of `size`, of one split of the packs."""
+    return Pool(split_rows(data, part, composition.licences), composition.labels, sample_rate, 256)
 
 
 def composed(composition: Composition, data: Sequence[Path], part: str, cache: Path) -> ComposedSequences:
-    """The sequences of a part, from `cache` if they were made before of the same packs with the same encoders.
-
-    `train` and `val` share the split of the packs that the encoders were not trained on, but no group of recordings:
-    encoders are surer of what they learnt than of anything that comes later.
-    """
+    """The sequences of a part, from `cache` if they were made before of the same packs with the same encoders."""
     hashes = [checkpoint.sha256(hub.encoder_file(name)) for name in ENCODERS]
     hashes += [starter.manifest_hash(folder) for folder in data]
-    facts = [asdict(composition.mixture), {n: asdict(label) for n, label in composition.labels.items()}, hashes]
+    facts = [
+        composition.licences,
+        composition.durations,
+        asdict(composition.mixture),
+        {n: (label.pictures, label.recordings) for n, label in composition.labels.items()},
+        hashes,
+    ]
     digest = hashlib.sha256(json.dumps([*facts, composition.sequences[part], part]).encode()).hexdigest()[:12]
     path = cache / f"sequences-{part}-{digest}.pt"
     if path.is_file():
         return ComposedSequences([Sample(*fields) for fields in torch.load(path, weights_only=True)])
     sound, picture = (encoders.load(name) for name in ENCODERS)
-    pool = part_pool(composition, data, part, sound.config.sample_rate, picture.config.size)
+    pool = part_pool(composition, data, part, sound.rate, picture.config.size)
     log.info("composing %d sequences of part %s", composition.sequences[part], part)
     names = sequence_names(composition, part)
-    made = (make(pool, picture.config.size, composition.mixture, name) for name in names)
+    made = (make(pool, picture.config.size, composition.mixture, name, composition.durations) for name in names)
     sequences = ComposedSequences([encode(one, sound, picture, name) for one, name in zip(made, names, strict=True)])
     cache.mkdir(parents=True, exist_ok=True)
     working = path.with_suffix(".part")
@@ -284,32 +292,37 @@ class Made(NamedTuple):
     shown: Tensor
 
 
-def make(pool: Pool, size: int, mixture: Mixture, name: str) -> Made:
-    """Make one sequence with pictures of `size`; the same name gives the same one."""
-    rng = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-    sequence = plan(rng, len(pool.sounds), mixture)
-    wave = sound_track(sequence, pool, rng)
-    return Made(sequence, wave, *picture_track(sequence, pool, size, rng))
+def make(pool: Pool, size: int, mixture: Mixture, name: str, durations: tuple[float, ...] = DURATIONS) -> Made:
+    """Make one sequence with pictures of `size`, see `plan`; the same name gives the same one."""
+    sequence = planned(pool, mixture, name, durations)
+    return Made(
+        sequence,
+        sound_track(sequence, pool, drawn(name, "sound")),
+        *picture_track(sequence, pool, size, drawn(name, "picture")),
+    )
+
+
+def planned(pool: Pool, mixture: Mixture, name: str, durations: tuple[float, ...] = DURATIONS) -> Plan:
+    """What happens in the sequence of that name."""
+    return plan(drawn(name, "plan"), pool.labels, mixture, durations)
+
+
+def drawn(name: str, part: str) -> Generator:
+    """What one part of a sequence is drawn from, so that each can be made without the others."""
+    return torch.Generator().manual_seed(zlib.crc32(f"{name} {part}".encode()))
 
 
 @torch.inference_mode()
-def encode(made: Made, sound: StarterSoundDense, picture: StarterPictureDense, name: str) -> Sample:
+def encode(made: Made, sound: StarterSoundDense, picture: EfficientNetLite0Dense, name: str) -> Sample:
     """The features of a sequence, on the grid of the encoders, and its events."""
-    waves = made.wave.unfold(0, sound.window, sound.stride)
+    waves = F.pad(made.wave, (sound.context, sound.context)).unfold(0, sound.window, sound.stride)
+    audio = torch.cat([sound(some) for some in waves.split(64)])
     with torch.autocast("cpu", torch.bfloat16):
-        audio = torch.cat([sound(some).float() for some in waves.split(64)])
-        vectors = torch.cat([picture.pooled(picture.maps(some * 2 - 1).float()) for some in made.frames.split(64)])
+        frames = (made.frames * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        vectors = torch.cat([picture.pooled(picture.maps(some).float()) for some in frames.split(16)])
     visual = picture.encode(vectors[made.shown].unfold(0, picture.window, picture.stride).movedim(-1, 1))
     events = made.plan.events()
     seconds = np.array([(event.start, event.end) for event in events]).reshape(-1, 2)
     segments = torch.from_numpy(to_steps(seconds, sound.grid)).float()
     labels = torch.tensor([event.label for event in events], dtype=torch.int64)
     return Sample(name, made.plan.duration, audio, visual, segments, labels)
-
-
-def held_out(rows: Sequence[Recording]) -> set[str]:
-    """The groups of every fourth group of each class of sounds and pictures: for choosing, not for learning."""
-    groups: dict[tuple[str, str], set[str]] = {}
-    for row in rows:
-        groups.setdefault((row.modality, row.name), set()).add(row.group)
-    return {group for names in groups.values() for group in sorted(names)[HELD_OUT - 1 :: HELD_OUT]}

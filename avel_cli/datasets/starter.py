@@ -102,18 +102,3 @@ def load_pictures(paths: Sequence[Path], size: int) -> Tensor:
 
     with ThreadPoolExecutor(4) as pool:
         return torch.stack(list(pool.map(load, paths)))
-
-
-def image_folder(folder: Path, leave_out: set[str]) -> list[tuple[Path, str]]:
-    """Path and class of every picture in a folder of class folders, without the files named in `leave_out`.
-
-    Raises:
-        SetupError: if the folder holds no pictures in class folders.
-    """
-    found: list[tuple[Path, str]] = []
-    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
-        paths = [path for path in sorted(inner.rglob("*")) if path.suffix.lower() in {".jpeg", ".jpg", ".png"}]
-        found += [(path, inner.name) for path in paths if path.stem not in leave_out]
-    if not found:
-        raise SetupError(f"{folder}: no pictures in class folders there; see the recipe for where the set comes from")
-    return found

@@ -1,158 +1,103 @@
-"""What the starter models are measured with: top-1 of the taggers, and segment accuracy beside four baselines."""
+"""What tagged localizers are measured with: F1 over segments and labels of composed clips, beside four baselines."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from avel_cli import checkpoint, recipes
-from avel_cli.datasets import augment, starter
-from avel_cli.datasets.composed import ComposedClips, Label
-from avel_cli.encoders.starter_picture import StarterPicture
-from avel_cli.encoders.starter_sound import StarterSound
+from avel_cli.datasets import composed_dense
+from avel_cli.datasets.composed_clips import ComposedClips
 from avel_cli.errors import ModelError
-from avel_cli.evaluation.segments import decode_segments, segment_accuracy
+from avel_cli.evaluation.dense import evaluate_localizer
+from avel_cli.evaluation.detection import TIOUS
+from avel_cli.localizers.tagged import Tagged
+from avel_cli.localizers.tagged_loco import TaggedLoCo
 from avel_cli.pipeline import Detector
+from avel_cli.training.dense import DenseRecipe
 from avel_cli.training.starter import StarterRecipe, composed
 
-
-class Top1(NamedTuple):
-    """Percentage of files named rightly among the fine classes, and among the labels of the vocabulary."""
-
-    fine: float
-    label: float
-    files: int
+BATCH = 32
+THRESHOLDS = torch.linspace(0.02, 0.98, 49)
 
 
-def memberships(classes: Sequence[str], groups: Sequence[Sequence[str]]) -> Tensor:
-    """`[K, G]`, 1 where a fine class belongs to a label; what belongs to none falls to a last column, "other"."""
-    table = torch.zeros(len(classes), len(groups) + 1)
-    for row, name in enumerate(classes):
-        column = next((g for g, group in enumerate(groups) if name in group), len(groups))
-        table[row, column] = 1
-    return table
+def f1(scores: Tensor, targets: Tensor, threshold: float) -> float:
+    """F1 in percent of all segments and labels together, of scores and targets of one shape."""
+    told, true = scores >= threshold, targets.bool()
+    right = int((told & true).sum())
+    return 200.0 * right / max(1, int(told.sum()) + int(true.sum()))
 
 
-def sound_probabilities(sound: StarterSound, embeddings: Tensor, labels: Mapping[str, Label]) -> Tensor:
-    """Tagger probabilities `[..., G + 1]` of the labels and "other" for embeddings `[..., D]`."""
-    groups = memberships(sound.config.classes, [label.sounds for label in labels.values()])
-    return sound.tag(embeddings).softmax(-1) @ groups
-
-
-def picture_probabilities(picture: StarterPicture, maps: Tensor, labels: Mapping[str, Label]) -> Tensor:
-    """Tagger probabilities `[..., G + 1]` of the labels and "other" for maps `[..., H, W, D]`."""
-    groups = memberships(picture.config.classes, [label.pictures for label in labels.values()])
-    return picture.tag(maps).softmax(-1) @ groups
+def best_f1(scores: Tensor, targets: Tensor, chosen_on: tuple[Tensor, Tensor] | None = None) -> float:
+    """F1 at the threshold that is best on `chosen_on`, scores and targets of another split; of the same, if None."""
+    others = chosen_on or (scores, targets)
+    threshold = max(THRESHOLDS.tolist(), key=lambda value: f1(*others, value))
+    return f1(scores, targets, threshold)
 
 
 @torch.inference_mode()
-def sound_top1(sound: StarterSound, data: Sequence[Path], split: str, labels: Mapping[str, Label]) -> Top1:
-    """Top-1 of the sound tagger over files: the mean probability of five random audible seconds of each."""
-    classes = sound.config.classes
-    rows = [r for r in starter.read_manifests(data) if (r.modality, r.split) == ("sound", split) and r.name in classes]
-    rate = sound.config.sample_rate
-    probabilities = []
-    for wave in starter.load_sounds(rows, rate):
-        rng = torch.Generator().manual_seed(1)
-        probabilities.append(sound.tag(sound(augment.segments([wave] * 5, rate, rng))).softmax(-1).mean(0))
-    groups = [label.sounds for label in labels.values()]
-    return _top1(torch.stack(probabilities), [row.name for row in rows], classes, groups)
+def scores(model: Tagged, clips: ComposedClips) -> dict[str, Tensor]:
+    """Scores `[N, 10, L]` of the localizer and of its tags by sound, picture and both, for labels in the clips."""
+    known = clips.targets.flatten(0, 1).bool().any(0)
+    parts: dict[str, list[Tensor]] = {"localizer": [], "sound only": [], "picture only": [], "tags of both": []}
+    for start in range(0, len(clips), BATCH):
+        audio, visual = (part[start : start + BATCH].float() for part in (clips.audio, clips.visual))
+        output = model(audio, visual)
+        evidence = output.evidence
+        given = (output.label_logits.sigmoid(), evidence.heard, evidence.seen, evidence.logits.sigmoid())
+        for kept, value in zip(parts.values(), given, strict=True):
+            kept.append(value[..., known])
+    return {name: torch.cat(values) for name, values in parts.items()}
 
 
-@torch.inference_mode()
-def picture_top1(picture: StarterPicture, data: Sequence[Path], split: str, labels: Mapping[str, Label]) -> Top1:
-    """Top-1 of the picture tagger over whole pictures."""
-    classes = picture.config.classes
-    rows = [r for r in starter.read_manifests(data) if (r.modality, r.split) == ("image", split) and r.name in classes]
-    pictures = starter.load_pictures([row.path for row in rows], picture.config.size).permute(0, 2, 3, 1)
-    probabilities = torch.cat([picture.tag(picture(batch)).softmax(-1) for batch in pictures.split(128)])
-    groups = [label.pictures for label in labels.values()]
-    return _top1(probabilities, [row.name for row in rows], classes, groups)
+def known_targets(clips: ComposedClips) -> Tensor:
+    """Targets `[N, 10, L]` of the labels that are in the clips."""
+    return clips.targets[..., clips.targets.flatten(0, 1).bool().any(0)]
 
 
-def _top1(probabilities: Tensor, names: Sequence[str], classes: Sequence[str], groups: Sequence[Sequence[str]]) -> Top1:
-    targets = torch.tensor([classes.index(name) for name in names])
-    fine: float = (probabilities.argmax(1) == targets).double().mean().item()
-    table = memberships(classes, groups)
-    label: float = ((probabilities @ table).argmax(1) == table[targets].argmax(1)).double().mean().item()
-    return Top1(100 * fine, 100 * label, len(names))
-
-
-def decode_scores(scores: Tensor, threshold: float) -> Tensor:
-    """Class indices `[N, T]` of label scores `[N, T, K]`: the best label where it exceeds the threshold, else `K`."""
-    best, label = scores.max(-1)
-    return label.masked_fill(best <= threshold, scores.shape[-1])
-
-
-def best_threshold(scores: Tensor, targets: Tensor) -> float:
-    """The threshold that gives the highest segment accuracy, from the quantiles of the best scores."""
-    grid = scores.max(-1).values.flatten().quantile(torch.linspace(0.02, 0.98, 49)).tolist()
-    best: float = max(grid, key=lambda value: segment_accuracy(decode_scores(scores, value), targets))
-    return best
-
-
-@torch.inference_mode()
-def baselines(
-    sound: StarterSound,
-    picture: StarterPicture,
-    labels: Mapping[str, Label],
-    val: ComposedClips,
-    test: ComposedClips,
-) -> dict[str, float]:
-    """Segment accuracy in percent of four ways without a localizer; each threshold is chosen on `val`.
-
-    Late fusion multiplies the two taggers' probabilities of a label in each second.
-    """
-    results = {"always background": segment_accuracy(torch.full_like(test.targets, len(labels)), test.targets)}
-    scores: dict[str, list[Tensor]] = {"sound only": [], "picture only": [], "late fusion": []}
-    for clips in (val, test):
-        heard = sound_probabilities(sound, clips.audio, labels)[..., :-1]
-        seen = torch.cat(
-            [picture_probabilities(picture, part.float(), labels)[..., :-1] for part in clips.visual.split(64)]
-        )
-        for name, value in zip(scores, (heard, seen, heard * seen), strict=True):
-            scores[name].append(value)
-    for name, (on_val, on_test) in scores.items():
-        threshold = best_threshold(on_val, val.targets)
-        results[name] = segment_accuracy(decode_scores(on_test, threshold), test.targets)
-    return results
-
-
-@torch.inference_mode()
-def localizer_accuracy(model: nn.Module, clips: ComposedClips) -> float:
-    """Segment accuracy in percent, decoded as AVE's protocol does."""
-    predicted = []
-    for audio, visual in zip(clips.audio.split(64), clips.visual.split(64), strict=True):
-        output = model(audio, visual.float())
-        predicted.append(decode_segments(output.event_logits, output.category_logits))
-    return segment_accuracy(torch.cat(predicted), clips.targets)
+def segment_f1(model: Tagged, clips: ComposedClips) -> float:
+    """F1 of the localizer in percent, at the best threshold."""
+    return best_f1(scores(model.eval(), clips)["localizer"], known_targets(clips))
 
 
 def evaluate_model(name: str, data: Sequence[Path], cache: Path) -> dict[str, float]:
-    """All figures of a starter model, in percent: its taggers' top-1, its segment accuracy, and the baselines'.
+    """Figures in percent of a starter model, on what is composed of the split test of the packs.
+
+    Of clips: segment F1 of the localizer and of the baselines, at the thresholds that are best on the split val. Of
+    sequences: mean average precision.
 
     Raises:
         ModelError: if the model is unknown or was not trained on composed clips.
     """
     detector = Detector(name, "cpu")
     header = checkpoint.read_header(detector.card.path)
-    if "recipe" not in header:
+    if isinstance(detector.localizer, TaggedLoCo) and "recipe" in header:
+        return _of_sequences(detector, recipes.build(DenseRecipe, header["recipe"]), data, cache)
+    if not isinstance(detector.localizer, Tagged) or "recipe" not in header:
         raise ModelError(f"{detector.card.name} was not trained on composed clips; there is nothing to measure it on")
     recipe = recipes.build(StarterRecipe, header["recipe"])
     val, test = (composed(recipe, data, split, cache) for split in ("val", "test"))
-    on_sounds = sound_top1(detector.sound, data, "test", recipe.labels)
-    on_pictures = picture_top1(detector.picture, data, "test", recipe.labels)
+    chosen, found = (scores(detector.localizer, clips) for clips in (val, test))
+    truths = known_targets(val), known_targets(test)
+    if chosen["localizer"].shape[-1] != found["localizer"].shape[-1]:
+        raise ModelError("the splits val and test of these packs hold different labels; set more clips")
     figures = {
-        f"sound top-1, {len(detector.sound.config.classes)} classes, {on_sounds.files} files": on_sounds.fine,
-        "sound top-1, labels and other": on_sounds.label,
-        f"picture top-1, {len(detector.picture.config.classes)} classes, {on_pictures.files} files": on_pictures.fine,
-        "picture top-1, labels and other": on_pictures.label,
+        "segment F1, every label": 200.0 * float(truths[1].float().mean()) / (1 + float(truths[1].float().mean()))
     }
-    for baseline, value in baselines(detector.sound, detector.picture, recipe.labels, val, test).items():
-        figures[f"segment accuracy, {baseline}"] = value
-    figures[f"segment accuracy, {detector.card.name}"] = localizer_accuracy(detector.localizer, test)
+    for way, values in found.items():
+        figures[f"segment F1, {way}"] = best_f1(values, truths[1], (chosen[way], truths[0]))
     return figures
+
+
+def _of_sequences(detector: Detector, recipe: DenseRecipe, data: Sequence[Path], cache: Path) -> dict[str, float]:
+    """Mean average precision by tIoU on composed sequences."""
+    assert recipe.composition is not None
+    sequences = composed_dense.composed(recipe.composition, data, "test", cache)
+    result = evaluate_localizer(
+        detector.localizer, sequences, recipe.steps, detector.grid, names=list(recipe.composition.labels)
+    )
+    figures = {f"mAP at tIoU {tiou:.1f}": float(value) for tiou, value in zip(TIOUS, result.mean, strict=True)}
+    return {**figures, "mAP, average of tIoU 0.1 to 0.9": float(result.average)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from avel_cli import checkpoint, localizers, recipes
+from avel_cli.datasets.composed import Label
 from avel_cli.datasets.composed_dense import Composition
 from avel_cli.datasets.dense import Batch, Sample, collate, crop
 from avel_cli.encoders.grid import Grid
 from avel_cli.localizers.blocks import Correspondence, DenseConfig, DenseOutput
+from avel_cli.localizers.tagged_loco import TaggedLoCoConfig
+from avel_cli.localizers.tags import TagsConfig
 from avel_cli.training.dense_losses import LCC_WEIGHT, LossNormaliser, Overlap, assign_labels, dense_loss
 from avel_cli.training.loop import Schedule, fit
 from avel_cli.training.processes import share, whole
@@ -39,12 +42,13 @@ class DenseRecipe:
         lcc_weight: of the correspondence term.
         threshold: score, 0..1, that proposals must exceed, and `min_score`: that events must have in `avel detect`.
         composition: what sequences are composed of, where the recipe is for such.
+        labels: the vocabulary of the composition.
     """
 
     name: str
     description: str
     licence: str
-    network: Literal["loco", "unav"]
+    network: Literal["loco", "tagged-loco", "unav"]
     schedule: Schedule
     steps: int
     every: int
@@ -58,9 +62,19 @@ class DenseRecipe:
     min_score: float = 0.0
     model: dict[str, Any] = field(default_factory=dict)
     composition: Composition | None = None
+    labels: dict[str, Label] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.config(2, 2, 1)  # a wrong switch should be said before data is read
+        if self.composition is not None:
+            object.__setattr__(self, "composition", replace(self.composition, labels=self.labels))
+        if self.network == "tagged-loco":  # a wrong switch should be said before data is read
+            self.tagged(TagsConfig(1, 1, ((0,),), ((0,),), ((),)), ())
+        else:
+            self.config(2, 2, 1)
+
+    def tagged(self, tags: TagsConfig, known: tuple[int, ...]) -> TaggedLoCoConfig:
+        """The configuration of a network on these tags, with something to learn of the `known` labels."""
+        return TaggedLoCoConfig(tags, known, self.steps, self.model)
 
     def config(self, audio_dim: int, visual_dim: int, num_classes: int) -> DenseConfig:
         """The configuration of the network for such features and so many classes."""
@@ -151,6 +165,7 @@ def train(
     num_classes: int,
     out: Path,
     *,
+    network: nn.Module | None = None,
     score: Callable[[nn.Module], float] | None = None,
     resume: bool = False,
     workers: int = 0,
@@ -162,15 +177,17 @@ def train(
         samples: whole videos.
         num_classes: classes of their labels.
         out: folder for checkpoints and logs.
+        network: what to train; None makes a new one.
         score: of a network in evaluation mode on validation data, higher is better.
         resume: go on from the last checkpoint in `out`.
         workers: processes that read and crop.
     """
     torch.manual_seed(recipe.seed)
     first = samples[0]
-    kind = localizers.localizer_class(recipe.network)
-    config = recipe.config(first.audio.shape[1], first.visual.shape[1], num_classes)
-    learner = Learner(kind(config), recipe)
+    if network is None:
+        kind = localizers.localizer_class(recipe.network)
+        network = kind(recipe.config(first.audio.shape[1], first.visual.shape[1], num_classes))
+    learner = Learner(network, recipe)
     crops = Crops(samples, recipe)
     schedule = recipe.schedule.in_steps(crops.epoch)
     batches: Iterator[Batch] | None = None
@@ -222,6 +239,7 @@ def save(
         "licence": recipe.licence,
         "config": asdict(network.config),  # type: ignore[call-overload]
         "labels": labels,
+        "parents": {name: label.parent for name, label in recipe.labels.items() if label.parent},
         "grid": asdict(grid),
         "encoders": list(encoders),
         "steps": recipe.steps,

@@ -304,8 +304,8 @@ def joined_weights(tmp_path: Path, visual_dim: int) -> Path:
     """A small LoCo on what two picture encoders make, joined, as I3D on frames and on flow are."""
     small = recipes.load(UnAV100Recipe, recipe(tmp_path))
     torch.manual_seed(0)
-    network = localizers.localizer_class("loco")(small.config(128, visual_dim, 2))
-    makers = ("starter-sound-dense", "starter-picture-dense", "starter-picture-dense")
+    network = localizers.localizer_class("loco")(small.config(1280, visual_dim, 2))
+    makers = ("starter-sound-dense", "efficientnet-lite0-dense", "efficientnet-lite0-dense")
     path = tmp_path / "joined.safetensors"
     dense.save(network, small, path, {}, labels=list(CLASSES), grid=Grid(stride=0.25), encoders=makers)
     return path
@@ -314,12 +314,12 @@ def joined_weights(tmp_path: Path, visual_dim: int) -> Path:
 def test_what_two_picture_encoders_make_is_joined(tmp_path: Path) -> None:
     inputs = [part for source in ("testsrc2=d=4:s=64x48:r=10", "sine=d=4") for part in ("-f", "lavfi", "-i", source)]
     clip = run_ffmpeg(tmp_path / "clip.mp4", *inputs)
-    detector = Detector(str(joined_weights(tmp_path, 512)), "cpu")
+    detector = Detector(str(joined_weights(tmp_path, 5120)), "cpu")
     with closing(detector.features(probe(clip), Options())) as features:
         rows = [row.visual for row in features]
     visual = torch.cat(rows)
-    assert visual.shape == (13, 512)
-    assert torch.equal(visual[:, :256], visual[:, 256:]) and visual.std() > 0
+    assert visual.shape == (13, 5120)
+    assert torch.equal(visual[:, :2560], visual[:, 2560:]) and visual.std() > 0
     assert detector.detect(clip, Options(min_score=0)).warnings == ()
 
 

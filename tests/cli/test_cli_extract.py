@@ -15,7 +15,7 @@ from avel_cli.cli.main import run
 from avel_cli.extract import feature_file, read_facts
 from tests.conftest import run_ffmpeg
 
-BOTH = ("-e", "starter-sound", "-e", "starter-picture")
+BOTH = ("-e", "starter-sound", "-e", "efficientnet-lite0")
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +44,20 @@ def extract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
 
 def test_features_come_with_their_grid_and_where_they_are_from(films, extract, tmp_path):
     assert extract(films / "one.mkv", *BOTH)[0] == 0
-    stored = load_file(tmp_path / "one.starter-picture.safetensors")
-    assert stored["features"].shape == (10, 6, 6, 128)
+    stored = load_file(tmp_path / "one.efficientnet-lite0.safetensors")
+    assert stored["features"].shape == (10, 7, 7, 1280)
     assert stored["features"].dtype == np.float32
     assert np.isfinite(stored["features"]).all() and stored["features"].std() > 0
     assert stored["present"].tolist() == [1] * 10
     facts = read_facts(tmp_path / "one.starter-sound.safetensors")
     assert facts["grid"] == {"start": 0, "stride": 1, "window": 1}
-    assert (facts["encoder"], facts["file"], facts["shape"]) == ("starter-sound", "one.mkv", [10, 128])
+    assert (facts["encoder"], facts["file"], facts["shape"]) == ("starter-sound", "one.mkv", [10, 1280])
     assert len(facts["weights"]) == 64
 
 
 def test_what_is_there_stays_and_what_was_made_otherwise_is_not_replaced_unasked(films, extract, tmp_path):
-    target = tmp_path / "one.starter-picture.safetensors"
-    one = (films / "one.mkv", "-e", "starter-picture")
+    target = tmp_path / "one.efficientnet-lite0.safetensors"
+    one = (films / "one.mkv", "-e", "efficientnet-lite0")
     assert extract(*one)[0] == 0
     made = target.stat().st_mtime_ns
     code, err = extract(*one)
@@ -80,8 +80,8 @@ def test_a_failure_does_not_stop_the_others_and_leaves_no_file(films, extract, t
     assert "has no audio track" in err
     assert err.splitlines()[-1].startswith("error: 3 features could not be made")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "mute.starter-picture.safetensors",
-        "one.starter-picture.safetensors",
+        "mute.efficientnet-lite0.safetensors",
+        "one.efficientnet-lite0.safetensors",
         "one.starter-sound.safetensors",
     ]
 
@@ -112,11 +112,11 @@ def test_ave_files_have_a_row_for_each_line_of_the_annotations(films, extract, t
     assert code == 0, err
     with h5py.File(out / "visual_feature.h5") as visual, h5py.File(out / "audio_feature.h5") as audio:
         pictures, sounds = visual["avadataset"][()], audio["avadataset"][()]
-    assert pictures.shape == (3, 10, 6, 6, 128) and sounds.shape == (3, 10, 128)
+    assert pictures.shape == (3, 10, 7, 7, 1280) and sounds.shape == (3, 10, 1280)
     assert pictures.dtype == sounds.dtype == np.float32
     assert (pictures[0] == pictures[2]).all() and (sounds[0] == sounds[2]).all()
     assert not (pictures[0] == pictures[1]).all()
-    short = load_file(out / "-short.starter-picture.safetensors")["features"]
+    short = load_file(out / "-short.efficientnet-lite0.safetensors")["features"]
     assert (pictures[1] == short).all()
 
 
@@ -131,7 +131,7 @@ def test_ave_files_that_are_there_are_not_replaced_unasked(films, extract, tmp_p
     assert not list(tmp_path.glob("*.safetensors"))  # nothing was extracted either
     assert extract(*command, "--overwrite")[0] == 0
     with h5py.File(there) as audio:
-        assert audio["avadataset"].shape == (1, 10, 128)
+        assert audio["avadataset"].shape == (1, 10, 1280)
 
 
 def test_ave_needs_all_its_videos_and_one_encoder_of_each_kind(films, extract, tmp_path):
@@ -149,17 +149,17 @@ def test_ave_needs_all_its_videos_and_one_encoder_of_each_kind(films, extract, t
 
 
 def test_fewer_frames_are_for_encoders_that_average(films, extract):
-    code, err = extract(films / "one.mkv", "-e", "starter-picture-dense", "--frames-per-second", "2")
+    code, err = extract(films / "one.mkv", "-e", "efficientnet-lite0-dense", "--frames-per-second", "2")
     assert code == 2 and "--frames-per-second" in err
-    code, err = extract(films / "one.mkv", "-e", "starter-picture-dense", "--by-index")
+    code, err = extract(films / "one.mkv", "-e", "efficientnet-lite0-dense", "--by-index")
     assert code == 2 and "a feature a second" in err
 
 
 def test_frames_by_number_are_spread_over_all_of_the_file(films, extract, tmp_path):
     short, by_index = films / "-short.mkv", tmp_path / "by"
-    assert extract(short, "-e", "starter-picture")[0] == 0
-    assert extract(short, "-e", "starter-picture", "--by-index", "-o", by_index)[0] == 0
-    clock = load_file(tmp_path / "-short.starter-picture.safetensors")["features"]
-    index = load_file(by_index / "-short.starter-picture.safetensors")["features"]
+    assert extract(short, "-e", "efficientnet-lite0")[0] == 0
+    assert extract(short, "-e", "efficientnet-lite0", "--by-index", "-o", by_index)[0] == 0
+    clock = load_file(tmp_path / "-short.efficientnet-lite0.safetensors")["features"]
+    index = load_file(by_index / "-short.efficientnet-lite0.safetensors")["features"]
     assert clock.shape == index.shape
     assert np.abs(clock[0] - index[0]).max() < np.abs(clock[9] - index[9]).max()

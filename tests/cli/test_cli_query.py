@@ -53,12 +53,11 @@ def test_json_holds_the_query_as_it_was_understood_and_the_weights(query, film):
     assert {"start", "end", "distance"} == answer["matches"][0].keys()
 
 
-def test_a_sound_is_found_in_the_picture_and_a_picture_in_the_sound(query):
-    """In the example speakers are seen until 6 s, and a helicopter is heard from 10 s on."""
-    for asked, answers in (("--sound", (0, 6)), ("--picture", (0, 6))):
-        code, out, _ = query(EXAMPLE, asked, "1-4", "--json")
-        best = json.loads(out)["matches"][0]
-        assert code == 0 and answers[0] <= best["start"] < best["end"] <= answers[1]
+def test_a_sound_is_found_in_the_picture(query):
+    """In the example speakers are seen and heard until 6 s."""
+    code, out, _ = query(EXAMPLE, "--sound", "3-6", "--json")
+    best = json.loads(out)["matches"][0]
+    assert code == 0 and 0 <= best["start"] < best["end"] <= 6
 
 
 @pytest.mark.parametrize("span", ["3", "a-b", "5-3", "3-3", "-1-2", "1-2-3", "1e1-20", "nan-3", ""])
@@ -80,7 +79,7 @@ def test_what_cannot_be_answered_is_a_line(query, film, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_text("no film")
     for path, span, text in (
-        (film, "2-4", "there is no sound from 2 to 4 s"),
+        (film, "3-4", "there is no sound from 3 to 4 s"),
         (film, "3-9", "3-9 s is outside of the file, which ends at 4.0 s"),
         (mute, "0-1", "no audio track"),
         (blind, "0-1", "no video track"),

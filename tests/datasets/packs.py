@@ -12,7 +12,10 @@ from torchvision.io import write_jpeg
 from avel_cli.datasets.composed import Label
 from tests.conftest import run_ffmpeg
 
-LABELS = {"high": Label(("high",), ("red",)), "low": Label(("low",), ("blue",))}
+LABELS = {
+    "high": Label(("Beep, bleep",), pictures=("red",), recordings=("high",)),
+    "low": Label(("Hum",), pictures=("blue",), recordings=("low",)),
+}
 COLUMNS = ["path", "modality", "class", "split", "group", "original_id", "licence"]
 SOUNDS = {"high": "sine=2000", "low": "sine=200", "_background": "anoisesrc=c=pink"}
 COLOURS = {"red": (250, 20, 20), "blue": (20, 20, 250), "_background": (99, 99, 99)}

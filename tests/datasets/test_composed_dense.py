@@ -1,24 +1,28 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from avel_cli.datasets import augment, composed_dense, starter
-from avel_cli.datasets.composed import Mixture, split_pool
+from avel_cli.datasets import augment, composed_dense
+from avel_cli.datasets.composed import Mixture, Pool, split_rows
+from avel_cli.datasets.composed_clips import answers, heard, seen, targets
 from avel_cli.datasets.composed_dense import AT_ONCE, DURATIONS, Composition, Plan, Span
-from avel_cli.encoders.starter_picture import StarterPicture, StarterPictureConfig, StarterPictureDense
+from avel_cli.encoders.efficientnet_lite0 import EfficientNetLite0, EfficientNetLite0Config, EfficientNetLite0Dense
 from avel_cli.encoders.starter_sound import StarterSound, StarterSoundConfig, StarterSoundDense
 from tests.datasets.packs import LABELS, make_pack
 
-SOUND, PICTURE = StarterSoundConfig(width=4, classes=("a",)), StarterPictureConfig(width=4, classes=("a",))
+SOUND, PICTURE = StarterSoundConfig(), EfficientNetLite0Config(size=64)
+RATE = 32000
 
 
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory):
-    return make_pack(tmp_path_factory.mktemp("pack"), {"val": 4, "test": 1})
+    return make_pack(tmp_path_factory.mktemp("pack"), {"train": 1, "val": 1, "test": 1})
 
 
 @pytest.fixture(scope="module")
 def pool(pack):
-    return split_pool([pack], "test", LABELS, 16000, 128)
+    return Pool(split_rows([pack], "test", ["CC0"]), LABELS, RATE, 128)
 
 
 def _rng(seed=0):
@@ -44,7 +48,7 @@ def test_an_event_is_where_one_label_is_seen_and_heard(heard, seen, events):
 
 
 def test_plans_have_all_that_real_videos_have():
-    plans = [composed_dense.plan(_rng(seed), 5, Mixture(0.55, 0.12, 0.12, 0.1)) for seed in range(400)]
+    plans = [composed_dense.plan(_rng(seed), range(5), Mixture(0.55, 0.12, 0.12, 0.1)) for seed in range(400)]
     events = [event for plan in plans for event in plan.events()]
     lengths = torch.tensor([event.end - event.start for event in events])
     assert min(plan.duration for plan in plans) >= DURATIONS[0]
@@ -59,7 +63,7 @@ def test_plans_have_all_that_real_videos_have():
 
 def test_no_more_is_seen_at_once_than_fits_the_frame():
     for seed in range(200):
-        seen = composed_dense.plan(_rng(seed), 9, Mixture()).seen
+        seen = composed_dense.plan(_rng(seed), range(9), Mixture()).seen
         assert all(sum(a.start <= b.start < a.end for a in seen) <= AT_ONCE for b in seen)
 
 
@@ -83,26 +87,30 @@ def test_labels_show_only_while_they_are_seen_and_share_the_frame(pool):
 
 
 def test_a_sequence_lies_on_the_grid_and_its_name_decides_it(pool):
-    sound, picture = StarterSoundDense(SOUND).eval(), StarterPictureDense(PICTURE).eval()
+    sound, picture = StarterSoundDense(SOUND).eval(), EfficientNetLite0Dense(PICTURE).eval()
     first, again, other = (
-        composed_dense.encode(composed_dense.make(pool, 96, Mixture(), name), sound, picture, name)
-        for name in ("train-1", "train-1", "train-2")
+        composed_dense.encode(
+            composed_dense.make(pool, 64, Mixture(), name, (duration, duration)), sound, picture, name
+        )
+        for name, duration in (("train-1", 8.0), ("train-1", 8.0), ("train-2", 6.0))
     )
     assert torch.equal(first.audio, again.audio)
     assert torch.equal(first.visual, again.visual)
     assert other.duration != first.duration
     steps = sound.count(first.duration)
     assert steps == picture.count(first.duration) == int(4 * first.duration) - 3
-    assert first.audio.shape == (steps, 128)
-    assert first.visual.shape == (steps, 256)
+    assert first.audio.shape == (steps, 1280)
+    assert first.visual.shape == (steps, 2560)
 
 
 def test_sequences_are_composed_once_and_again_for_another_mixture(pack, tmp_path, monkeypatch):
     counts = {"train": 2, "val": 1, "test": 1}
-    first = composed_dense.composed(Composition(LABELS, counts), [pack], "train", tmp_path)
-    other = composed_dense.composed(Composition(LABELS, counts, Mixture(both=0.2)), [pack], "train", tmp_path)
+    first = composed_dense.composed(Composition(counts, LABELS, (12.0, 16.0)), [pack], "train", tmp_path)
+    other = composed_dense.composed(
+        Composition(counts, LABELS, (12.0, 16.0), mixture=Mixture(both=0.2)), [pack], "train", tmp_path
+    )
     monkeypatch.setattr(composed_dense, "make", None)
-    again = composed_dense.composed(Composition(LABELS, counts), [pack], "train", tmp_path)
+    again = composed_dense.composed(Composition(counts, LABELS, (12.0, 16.0)), [pack], "train", tmp_path)
     assert all(
         torch.equal(a.audio, b.audio) and torch.equal(a.labels, b.labels) for a, b in zip(first, again, strict=True)
     )
@@ -112,14 +120,31 @@ def test_sequences_are_composed_once_and_again_for_another_mixture(pack, tmp_pat
 
 def test_a_part_without_sequences_is_refused():
     with pytest.raises(ValueError, match="each of train, val, test"):
-        Composition(LABELS, {"train": 5, "val": 5})
+        Composition({"train": 5, "val": 5}, LABELS)
 
 
-def test_every_fourth_group_is_held_out_whatever_it_is_of(pack):
-    rows = [row for row in starter.read_manifests([pack]) if row.split == "val"]
-    aside = composed_dense.held_out(rows)
-    assert len({row.group for row in rows}) == 4 * len(aside)
-    assert {row.name for row in rows if row.group in aside} == {row.name for row in rows}
+def test_rows_are_kept_by_the_patterns_of_their_licences(pack):
+    assert len(split_rows([pack], "val", ["CC*"])) == len(split_rows([pack], "val", [])) == 6
+    assert split_rows([pack], "val", ["CC"]) == []
+
+
+def test_a_second_of_a_clip_is_an_event_where_half_of_it_is():
+    plan = Plan(10.0, (Span(0, 1.4, 3.6), Span(1, 3.0, 10.0)), (Span(0, 0.0, 10.0), Span(1, 2.0, 9.4)))
+    found = targets(plan, 3)
+    assert found.shape == (10, 3)
+    assert found[:, 0].nonzero().flatten().tolist() == [1, 2, 3]
+    assert found[:, 1].nonzero().flatten().tolist() == [3, 4, 5, 6, 7, 8]
+
+
+def test_clips_are_decided_by_their_names_sound_and_picture_apart(pool):
+    torch.manual_seed(0)
+    sound, picture = StarterSound(SOUND).eval(), EfficientNetLite0(PICTURE).eval()
+    names = ["clip-1", "clip-2"]
+    audio, visual = heard(pool, sound, names, Mixture()), seen(pool, picture, names, Mixture())
+    assert (audio.shape, visual.shape) == ((2, 10, 1280), (2, 10, 2, 2, 1280))
+    assert answers(pool, names, Mixture()).shape == (2, 10, 2)
+    assert torch.equal(heard(pool, sound, names[1:], Mixture())[0], audio[1])
+    assert torch.equal(seen(pool, picture, names[1:], Mixture())[0], visual[1])
 
 
 def test_a_sustained_sound_has_no_silence_and_any_length():
@@ -133,17 +158,20 @@ def test_a_sustained_sound_has_no_silence_and_any_length():
 
 def test_the_dense_encoders_give_on_whole_seconds_what_the_others_give():
     torch.manual_seed(0)
-    wave, frames = torch.randn(48000) * 0.1, torch.randint(0, 256, (12, 96, 96, 3), dtype=torch.uint8)
+    wave, frames = torch.randn(4 * RATE) * 0.1, torch.randint(0, 256, (12, 64, 64, 3), dtype=torch.uint8)
     sound, dense_sound = StarterSound(SOUND).eval(), StarterSoundDense(SOUND).eval()
     dense_sound.load_state_dict(sound.state_dict())
-    picture, dense_picture = StarterPicture(PICTURE).eval(), StarterPictureDense(PICTURE).eval()
+    picture, dense_picture = (
+        EfficientNetLite0(replace(PICTURE, frames_per_second=4)).eval(),
+        EfficientNetLite0Dense(PICTURE).eval(),
+    )
     dense_picture.load_state_dict(picture.state_dict())
     with torch.inference_mode():
-        heard = dense_sound.encode(wave.unfold(0, dense_sound.window, dense_sound.stride))
-        torch.testing.assert_close(heard[::4], sound.encode(wave.view(3, 16000)))
+        listened = dense_sound.encode(wave.unfold(0, dense_sound.window, dense_sound.stride))
+        torch.testing.assert_close(listened[::4], sound.encode(wave.unfold(0, sound.window, sound.stride)))
         prepared = dense_picture.prepare(frames).unfold(0, dense_picture.window, dense_picture.stride).movedim(-1, 1)
         maps = picture.encode(picture.prepare(frames).unflatten(0, (3, 4)))
-        seen = dense_picture.encode(prepared)
-    assert seen.shape == (9, *dense_picture.shape)
-    torch.testing.assert_close(seen[::4, :128], maps.mean(dim=(1, 2)))
-    assert (seen[:, 128:] >= seen[:, :128]).all()
+        looked = dense_picture.encode(prepared)
+    assert looked.shape == (9, *dense_picture.shape)
+    torch.testing.assert_close(looked[::4, :1280], maps.mean(dim=(1, 2)))
+    assert (looked[:, 1280:] >= looked[:, :1280]).all()

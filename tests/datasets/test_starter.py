@@ -2,9 +2,6 @@ import pytest
 import torch
 
 from avel_cli.datasets import augment, composed, starter
-from avel_cli.datasets.composed import SEGMENTS, Mixture, Plan
-from avel_cli.encoders.starter_picture import StarterPicture, StarterPictureConfig
-from avel_cli.encoders.starter_sound import StarterSound, StarterSoundConfig
 from avel_cli.errors import SetupError
 from tests.datasets.packs import LABELS, make_pack
 
@@ -16,7 +13,7 @@ def pack(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pool(pack):
-    return composed.split_pool([pack], "train", LABELS, 16000, 128)
+    return composed.Pool(composed.split_rows([pack], "train", []), LABELS, 16000, 128)
 
 
 def _rng(seed=0):
@@ -35,58 +32,11 @@ def test_what_is_outside_the_vocabulary_is_a_distractor(pool):
     assert [len(found) for found in (*pool.sounds, *pool.images, pool.noises, pool.scenes)] == [1] * 6
 
 
-@pytest.mark.parametrize(
-    ("plan", "events"),
-    [
-        (Plan(1, (2, 7), 1, (4, 10)), range(4, 7)),
-        (Plan(1, (0, 10), 0, (0, 10)), range(0)),
-        (Plan(-1, (0, 10), 1, (0, 10)), range(0)),
-        (Plan(1, (0, 3), 1, (5, 9)), range(0)),
-    ],
-)
-def test_an_event_is_where_one_label_is_seen_and_heard(plan, events):
-    expected = [1 if second in events else 9 for second in range(SEGMENTS)]
-    assert plan.target(background=9).tolist() == expected
-
-
-def test_plans_keep_to_the_mixture():
-    plans = [composed.plan(_rng(seed), 5, Mixture(0.4, 0.2, 0.1, 0.1)) for seed in range(2000)]
-    kinds = {
-        "both": sum(p.sound == p.picture >= 0 for p in plans),
-        "seen": sum(p.sound < 0 <= p.picture for p in plans),
-        "heard": sum(p.picture < 0 <= p.sound for p in plans),
-        "mismatch": sum(0 <= p.sound != p.picture >= 0 for p in plans),
-    }
-    assert {name: round(count / 2000, 1) for name, count in kinds.items()} == {
-        "both": 0.4,
-        "seen": 0.2,
-        "heard": 0.1,
-        "mismatch": 0.1,
-    }
-
-
-def test_the_label_sounds_only_while_it_is_heard(pool):
-    track = composed.sound_track(Plan(0, (3, 6), -1, (0, 10)), pool, _rng(3))
-    spectrum = torch.fft.rfft(track).abs()
-    share = spectrum[:, 1900:2100].sum(1) / spectrum.sum(1)
-    assert share[4:6].min() > 2 * share[[0, 1, 2, 7, 8, 9]].max()
-
-
-def test_the_label_shows_only_while_it_is_seen(pool):
-    track = composed.picture_track(Plan(-1, (0, 10), 0, (3, 6)), pool, 96, _rng(5))
-    redness = (track[:, 0] - track[:, 2]).mean(dim=(1, 2)).view(SEGMENTS, -1).mean(1)
-    assert redness[3:6].min() > redness[[0, 1, 2, 6, 7, 8, 9]].max()
-
-
-def test_the_same_seed_composes_the_same_clips(pool):
-    sound = StarterSound(StarterSoundConfig(width=4, classes=("a",))).eval()
-    picture = StarterPicture(StarterPictureConfig(width=4, classes=("a",))).eval()
-    first, again = (composed.compose(pool, sound, picture, 3, Mixture(), seed=7) for _ in range(2))
-    other = composed.compose(pool, sound, picture, 3, Mixture(), seed=8)
-    assert torch.equal(first.audio, again.audio)
-    assert torch.equal(first.visual, again.visual)
-    assert not torch.equal(first.audio, other.audio)
-    assert first.visual.shape == (3, SEGMENTS, 6, 6, 128)
+def test_labels_are_composed_only_where_there_are_sounds_and_pictures_of_them(pack):
+    labels = {**LABELS, "unseen": composed.Label(("Hum",), scenes=("tench",), recordings=("low",))}
+    assert composed.Pool(composed.split_rows([pack], "train", []), labels, 16000, 128).labels == [0, 1]
+    with pytest.raises(SetupError, match="too few sounds and pictures"):
+        composed.Pool(composed.split_rows([pack], "train", ["CC BY"]), labels, 16000, 128)
 
 
 def test_segments_are_cut_where_the_sound_is():
@@ -118,11 +68,3 @@ def test_augmented_pictures_stay_pictures():
     assert changed.shape == (6, 3, 96, 96)
     assert changed.min() >= 0
     assert changed.max() <= 1
-
-
-def test_pretraining_leaves_out_what_is_held_out(pack, tmp_path):
-    for folder, name in (("red", "a"), ("red", "b"), ("blue", "c")):
-        (tmp_path / folder).mkdir(exist_ok=True)
-        (tmp_path / folder / f"{name}.jpg").write_bytes((pack / f"{folder}.jpg").read_bytes())
-    found = starter.image_folder(tmp_path, {"b"})
-    assert [(path.stem, name) for path, name in found] == [("c", "blue"), ("a", "red")]

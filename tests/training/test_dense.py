@@ -181,11 +181,11 @@ def test_nothing_is_proposed_where_nothing_is_present(trained, samples):
     network, _ = trained
     sample = samples[90]
     present = torch.ones(len(sample.audio), dtype=torch.bool)
-    rows = FeatureRows(sample.audio, sample.visual, present)
+    rows = FeatureRows(sample.audio, sample.visual, present, torch.ones_like(present))
     middle = slice(32, 64)
     (_, before), *_ = propose_windows(network, [rows], 96)
     present[middle] = False
     (_, after), *_ = propose_windows(network, [rows], 96)
     assert 0 < len(after.labels) < len(before.labels)
-    (_, none), *_ = propose_windows(network, [rows._replace(present=torch.zeros_like(present))], 96)
+    (_, none), *_ = propose_windows(network, [rows._replace(seen=torch.zeros_like(present))], 96)
     assert not len(none.labels)
