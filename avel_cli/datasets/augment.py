@@ -92,24 +92,6 @@ def on_scene(pictures: Tensor, scenes: Tensor, rng: Generator, smallest: float =
 # Sounds: float [N, samples]
 
 
-def segments(waves: list[Tensor], samples: int, rng: Generator, audible_db: float = 15.0) -> Tensor:
-    """One random segment `[N, samples]` of each wave, where it is within `audible_db` of its loudest; padded if short.
-
-    Files are padded with silence and dogs pause: a segment between two barks is no bark.
-    """
-    out = torch.zeros(len(waves), samples)
-    for row, wave in zip(out, waves, strict=True):
-        hop = samples // 4
-        padded = F.pad(wave, (hop, max(0, samples + hop - len(wave))))
-        starts = torch.arange(0, len(padded) - samples + 1, hop)
-        power = padded.unfold(0, samples, hop).pow(2).mean(1).clamp(min=1e-12)
-        loud = starts[power > power.max() * 10 ** (-audible_db / 10)]
-        start = int(loud[torch.randint(len(loud), (1,), generator=rng)])
-        start = min(max(0, start + int(_uniform((1,), -0.5, 0.5, rng) * hop)), len(padded) - samples)
-        row.copy_(padded[start : start + samples])
-    return out
-
-
 def sustained(wave: Tensor, samples: int, sample_rate: int, rng: Generator) -> Tensor:
     """`[samples]` of a sound that goes on: what is audible of the wave, from anywhere in it, over and over.
 
@@ -133,16 +115,6 @@ def level(waves: Tensor, rms_db: Tensor) -> Tensor:
     """The waves scaled to a root mean square of `rms_db` `[N]` below full scale."""
     rms = waves.pow(2).mean(dim=1, keepdim=True).sqrt().clamp(min=1e-6)
     return waves / rms * 10 ** (rms_db.unsqueeze(1) / 20)
-
-
-def speed(waves: Tensor, rng: Generator) -> Tensor:
-    """Each wave faster or slower by up to 15 %, pitch and all, cut or repeated to its length."""
-    count, samples = waves.shape
-    factor = _uniform((count, 1), 0.87, 1.15, rng)
-    position = (torch.arange(samples).unsqueeze(0) * factor) % (samples - 1)
-    below = position.long()
-    part = position - below
-    return waves.gather(1, below) * (1 - part) + waves.gather(1, below + 1) * part
 
 
 def room_and_microphone(waves: Tensor, sample_rate: int, rng: Generator, together: bool = False) -> Tensor:
