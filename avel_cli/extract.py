@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avel_cli import checkpoint, encoders, published
+from avel_cli import encoders, published
 from avel_cli.encoders.base import Encoder
 from avel_cli.encoders.stream import Features, FeatureStream, Precision
 from avel_cli.errors import InputError, UsageError
+from avel_cli.hub import weights_file
 from avel_cli.media.probe import Media
 from avel_cli.pipeline import Progress, choose_device
 from avel_cli.writers.files import whole_file, whole_path
@@ -90,7 +91,7 @@ class Extractor:
         self.encoders: dict[str, Encoder] = {
             name: encoders.load(name, files[name], frames_per_second).to(target) for name in names
         }
-        self._hashes = {name: checkpoint.sha256(files[name]) for name in names}
+        self._hashes = {name: weights_file.sha256(files[name]) for name in names}
         others = [name for name, encoder in self.encoders.items() if encoder.grid.stride != 1]
         if others and (self.options.by_index or self.options.segments):
             raise UsageError(f"{others[0]} does not make a feature a second; AVE's way is for those that do")

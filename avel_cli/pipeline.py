@@ -16,16 +16,17 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from avel_cli import checkpoint, encoders, hub, localizers, published
-from avel_cli.encoders.grid import Grid
+from avel_cli import encoders, localizers, published
 from avel_cli.encoders.stream import FeatureStream, Precision
 from avel_cli.errors import MediaError, ModelError, SetupError, UsageError, nearest
-from avel_cli.localizers.dense_windows import Rows
-from avel_cli.localizers.tags import Tags
+from avel_cli.hub import registry, weights_file
+from avel_cli.localizers.dense.windows import Rows
+from avel_cli.localizers.tagged.tags import Tags
 from avel_cli.media.probe import Media, probe
 from avel_cli.tasks import task_of
 from avel_cli.tasks.base import Decoding, Found, Show
 from avel_cli.timeline.events import Timeline
+from avel_cli.timeline.grid import Grid
 from avel_cli.timeline.segments import match_labels
 
 log = logging.getLogger("avel")
@@ -89,11 +90,11 @@ class Detector:
         weights: Mapping[str, Path] | None = None,
     ) -> None:
         self.device, self.precision, self.frames_per_second = choose_device(device), precision, frames_per_second
-        self.card = hub.model(model)
+        self.card = registry.model(model)
         ready = published.prepare(self.card.needs, offline=offline, files=weights or {}, say=log.warning)
         self.files = {self.card.name: self.card.path, **ready}
         path = self.files[self.card.name]
-        header = checkpoint.read_header(path)
+        header = weights_file.read_header(path)
         self.localizer = localizers.load(path).to(self.device)
         self.sound, *self.pictures = (
             encoders.load(name, self.files[name], frames_per_second).to(self.device) for name in self.card.encoders
@@ -187,7 +188,7 @@ class Detector:
 
     def provenance(self) -> dict[str, Any]:
         """Names and hashes of the weights in use."""
-        hashes = {name: checkpoint.sha256(path) for name, path in self.files.items()}
+        hashes = {name: weights_file.sha256(path) for name, path in self.files.items()}
         return {"name": self.card.name, "localizer": self.card.localizer, "sha256": hashes}
 
     def features(self, media: Media, options: Options, progress: Progress | None = None) -> BothStreams:

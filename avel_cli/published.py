@@ -1,6 +1,6 @@
 """Makes published weights ready for use: fetched, checked and converted once, to files like those that ship with avel.
 
-They lie in `hub.cache()/weights`, in float32, with a header that says what they were made from.
+They lie in `registry.cache()/weights`, in float32, with a header that says what they were made from.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from avel_cli import checkpoint, downloads, foreign, hub, recipes
-from avel_cli.catalogue import Asset
-from avel_cli.downloads import FOLDERS, Listener
+from avel_cli import recipes
 from avel_cli.encoders import LARGE, encoder_class
 from avel_cli.errors import ModelError, UsageError
+from avel_cli.hub import downloads, foreign, registry, weights_file
+from avel_cli.hub.catalogue import Asset
+from avel_cli.hub.downloads import FOLDERS, Listener
 from avel_cli.localizers import localizer_class
-from avel_cli.localizers.cace_net_official import from_official
+from avel_cli.localizers.cace_net.published import from_official
 
 log = logging.getLogger("avel")
 
@@ -59,14 +60,14 @@ def prepare(
         ModelError: if a name is unknown, or weights cannot be fetched, read or converted.
         UsageError: if a file has the name of nothing that is needed here.
     """
-    wanted = hub.with_encoders(names)
+    wanted = registry.with_encoders(names)
     own = _by_asset(files or {}, wanted)
 
     def fetch(asset: Asset) -> Path:
         with watch(asset.name) as listener:
-            return hub.fetch(asset, offline=offline, listener=listener)
+            return registry.fetch(asset, offline=offline, listener=listener)
 
-    still = [asset for asset in hub.missing(wanted) if asset.name not in own]
+    still = [asset for asset in registry.missing(wanted) if asset.name not in own]
     if still and not offline and not downloads.is_offline():
         say(f"fetching {', '.join(map(_announcement, still))}")
     return {name: _ready(name, own, fetch, say) for name in wanted}
@@ -82,7 +83,7 @@ def _by_asset(files: Mapping[str, Path], wanted: Sequence[str]) -> dict[str, Pat
     Raises:
         UsageError: if that is none, or not one.
     """
-    made_of = {name: hub.catalogue().made_of(name) for name in wanted}
+    made_of = {name: registry.catalogue().made_of(name) for name in wanted}
     names = {asset.name: asset.name for assets in made_of.values() for asset in assets}
     names |= {name: assets[0].name for name, assets in made_of.items() if len(assets) == 1}
     for name in files.keys() - names.keys():
@@ -93,11 +94,11 @@ def _by_asset(files: Mapping[str, Path], wanted: Sequence[str]) -> dict[str, Pat
 
 def _ready(name: str, own: Mapping[str, Path], fetch: Callable[[Asset], Path], say: Callable[[str], None]) -> Path:
     """The weights file of one model or encoder, made if it is not there."""
-    assets = hub.catalogue().made_of(name)
+    assets = registry.catalogue().made_of(name)
     mine = [own[asset.name] for asset in assets if asset.name in own]
     if len(mine) == 1 and _is_ours(name, mine[0]):
         return mine[0]
-    target = _own_file(name, mine) if mine else hub.weights_file(name)
+    target = _own_file(name, mine) if mine else registry.weights_path(name)
     if not assets and not target.is_file():
         raise ModelError(f"{name}: {target} is missing; install avel again")
     if target.is_file():
@@ -105,7 +106,7 @@ def _ready(name: str, own: Mapping[str, Path], fetch: Callable[[Asset], Path], s
     with _alone(target):  # another process may be making it
         if not target.is_file():
             originals = [own.get(asset.name) or fetch(asset) for asset in assets]
-            _convert(hub.weights_name(name), assets, originals, target, say)
+            _convert(registry.weights_name(name), assets, originals, target, say)
             _discard(originals)
     return target
 
@@ -117,14 +118,14 @@ def _is_ours(name: str, path: Path) -> bool:
         ModelError: if it is one of avel for something else.
     """
     try:
-        header = checkpoint.read_header(path)
+        header = weights_file.read_header(path)
     except ModelError:
         return False
-    model = hub.catalogue().models.get(name)
-    wanted = ("localizer", model.localizer) if model else ("encoder", hub.weights_name(name))
+    model = registry.catalogue().models.get(name)
+    wanted = ("localizer", model.localizer) if model else ("encoder", registry.weights_name(name))
     if (header["kind"], header["network"]) != wanted:
         raise ModelError(f"{path}: holds the {header['kind']} {header['network']}, not {name}")
-    if model and tuple(header["labels"]) != hub.catalogue().tasks[model.task].labels:
+    if model and tuple(header["labels"]) != registry.catalogue().tasks[model.task].labels:
         raise ModelError(f"{path}: learnt other labels than {name}")
     return True
 
@@ -155,17 +156,17 @@ def _own_file(name: str, files: Sequence[Path]) -> Path:
         ModelError: if one cannot be read.
     """
     try:
-        hashes = [checkpoint.sha256(path) for path in files]
+        hashes = [weights_file.sha256(path) for path in files]
     except OSError as error:
         raise ModelError(f"{error.filename}: {error.strerror}") from None
     key = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-    return hub.cache() / "weights" / f"{hub.weights_name(name)}-{key[:16]}.safetensors"
+    return registry.cache() / "weights" / f"{registry.weights_name(name)}-{key[:16]}.safetensors"
 
 
 def _discard(files: Sequence[Path]) -> None:
     """Removes what was fetched and is of no more use; what lies in the cache of the Hub others may use too."""
     for path in files:
-        if path.parent == hub.cache() / "downloads":
+        if path.parent == registry.cache() / "downloads":
             path.unlink(missing_ok=True)
 
 
@@ -179,14 +180,14 @@ def _convert(
             say(f"reading {path.name}, which takes {size / 1e9:.1f} GB of memory")
         states.append(foreign.read(path, objects=asset.objects))
     what = ", ".join(map(str, files))
-    convert = _localizer if name in hub.catalogue().models else _encoder
+    convert = _localizer if name in registry.catalogue().models else _encoder
     state, header = convert(name, states, what)
     broken = [key for key, tensor in state.items() if not tensor.float().isfinite().all()]
     if broken:
         raise ModelError(f"{what}: holds values that are not finite, in {', '.join(broken[:3])}")
     origin = [_provenance(asset, path) for asset, path in zip(assets, files, strict=True)]
     try:
-        checkpoint.save(target, state, {**header, "name": name, "published": origin}, torch.float32)
+        weights_file.save(target, state, {**header, "name": name, "published": origin}, torch.float32)
     except ModelError as error:
         raise ModelError(f"{error}; {FOLDERS}") from None
 
@@ -194,18 +195,18 @@ def _convert(
 def _encoder(name: str, states: Sequence[State], what: str) -> tuple[State, dict[str, Any]]:
     """State dict and header of an encoder."""
     kind, config = encoder_class(name)
-    settings = hub.catalogue().encoders[name].config
+    settings = registry.catalogue().encoders[name].config
     with torch.device("meta"):
         module = kind(config(**settings))
     state = _from(what, kind.from_published, *states)
-    checkpoint.check_fit(module, state, what)
-    licence = "; ".join(asset.licence for asset in hub.catalogue().made_of(name))
+    weights_file.check_fit(module, state, what)
+    licence = "; ".join(asset.licence for asset in registry.catalogue().made_of(name))
     return state, {"kind": "encoder", "network": name, "config": settings, "licence": licence}
 
 
 def _localizer(name: str, states: Sequence[State], what: str) -> tuple[State, dict[str, Any]]:
     """State dict and header of a localizer."""
-    catalogue = hub.catalogue()
+    catalogue = registry.catalogue()
     entry = catalogue.models[name]
     config = recipes.build(getattr(localizer_class(entry.localizer), "Config"), entry.config)  # noqa: B009
     header = {
@@ -238,5 +239,5 @@ def _from(what: str, convert: Callable[..., State], *arguments: Any) -> State:
 def _provenance(asset: Asset, path: Path) -> dict[str, str]:
     """Where the weights come from, for their header."""
     commit = path.parts[path.parts.index("snapshots") + 1] if "snapshots" in path.parts else ""
-    facts = {"asset": asset.name, "file": path.name, "sha256": checkpoint.sha256(path), "licence": asset.licence}
+    facts = {"asset": asset.name, "file": path.name, "sha256": weights_file.sha256(path), "licence": asset.licence}
     return {**facts, "revision": commit} if commit else facts

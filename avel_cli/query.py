@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avel_cli.encoders.grid import Grid
 from avel_cli.encoders.stream import Features, FeatureStream
 from avel_cli.errors import InputError, UsageError
-from avel_cli.evaluation.cross_modal import Window, rank_windows, segment_by_segment
-from avel_cli.localizers.ccln import CCLN
+from avel_cli.localizers.ccln.network import CCLN
 from avel_cli.media.probe import Media, probe
+from avel_cli.metrics.matching import Window, rank_windows, segment_by_segment
 from avel_cli.pipeline import Detector, Progress
+from avel_cli.timeline.grid import Grid
 
 Modality = Literal["sound", "picture"]
 MODEL = "ccln.starter"

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from avel_cli.datasets import unav100
-from avel_cli.evaluation.detection import TIOUS, Rows, annotated, evaluate
+from avel_cli.metrics.detection import TIOUS, Rows, annotated, evaluate
 from avel_cli.timeline.proposals import soft_nms
 
 CANDIDATES = 2000

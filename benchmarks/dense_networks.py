@@ -30,8 +30,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from avel_cli import localizers, recipes
 from avel_cli.datasets.dense import Sample, collate
-from avel_cli.localizers.blocks import Block
-from avel_cli.localizers.loco import LocalBlock
+from avel_cli.localizers.dense.blocks import Block
+from avel_cli.localizers.loco.network import LocalBlock
 from avel_cli.training.dense import DenseRecipe, Learner
 from avel_cli.training.unav100 import UnAV100Recipe
 

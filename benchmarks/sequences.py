@@ -18,12 +18,12 @@ from torch.nn import functional as F
 
 from avel_cli import recipes
 from avel_cli.datasets.composed_dense import ComposedSequences, Composition, composed, make, part_pool, sequence_names
-from avel_cli.encoders.grid import Grid
 from avel_cli.evaluation.dense import annotated, evaluate_localizer
-from avel_cli.evaluation.detection import TIOUS, DetectionResult, Rows, evaluate
-from avel_cli.localizers.dense_windows import Rows as Features
+from avel_cli.localizers.dense.windows import Rows as Features
+from avel_cli.metrics.detection import TIOUS, DetectionResult, Rows, evaluate
 from avel_cli.pipeline import Detector
 from avel_cli.tasks.labels import label_scores
+from avel_cli.timeline.grid import Grid
 from avel_cli.timeline.labels import LabelScores, decode
 from avel_cli.training.dense import DenseRecipe
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from avel_cli import localizers, recipes
 from avel_cli.datasets.ave import AVE
-from avel_cli.localizers.cace_net import CACENet, CoGuidance, Projections
+from avel_cli.localizers.cace_net.network import CACENet, CoGuidance, Projections
 from avel_cli.training.ave import AVERecipe, Batch, on_device, terms
 
 CLIPS = 4143

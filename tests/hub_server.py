@@ -196,7 +196,7 @@ def hub_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]
     from huggingface_hub import constants, file_download
     from huggingface_hub.utils import _http
 
-    from avel_cli import downloads
+    from avel_cli.hub import downloads
 
     with serve() as server:
         for name, value in environment(server, tmp_path).items():

@@ -7,8 +7,8 @@ import click
 import pytest
 
 import avel_cli
-from avel_cli import hub
 from avel_cli.cli.main import COMMANDS, avel
+from avel_cli.hub import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,7 +33,7 @@ def test_no_figure_is_left_open_and_no_link_is_broken(page):
     assert all((ROOT / page).parent.joinpath(link).exists() for link in links)
 
 
-@pytest.mark.parametrize("card", hub.models(), ids=lambda card: card.name)
+@pytest.mark.parametrize("card", registry.models(), ids=lambda card: card.name)
 def test_models_come_with_labels_figures_a_licence_and_a_card(card):
     assert card.labels
     assert card.figures

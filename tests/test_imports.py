@@ -23,8 +23,8 @@ LAYERS = [
     {"datasets"},
     {"tasks"},
     {"localizers", "encoders"},
+    {"metrics", "recipes", "hub"},
     {"writers", "timeline"},
-    {"hub", "downloads", "catalogue", "checkpoint", "foreign", "recipes"},
     {"media"},
     {"errors"},
 ]

@@ -22,12 +22,13 @@ import torch
 from torchvision.models import resnet50
 from torchvision.models.optical_flow import raft_large
 
-from avel_cli import checkpoint, encoders, foreign, hub, published
-from avel_cli.catalogue import Source
+from avel_cli import encoders, published
 from avel_cli.encoders import encoder_class
 from avel_cli.errors import ModelError, UsageError
-from avel_cli.localizers.cace_net import CACENet, CACENetConfig
-from avel_cli.localizers.cace_net_official import official_views
+from avel_cli.hub import foreign, registry, weights_file
+from avel_cli.hub.catalogue import Source
+from avel_cli.localizers.cace_net.network import CACENet, CACENetConfig
+from avel_cli.localizers.cace_net.published import official_views
 from tests.hub_server import COMMIT, hub_server  # noqa: F401
 from tests.localizers.cace_net_reference import OFFICIAL_GUIDES, PARITY, seeded_weight
 
@@ -107,19 +108,19 @@ def test_a_published_checkpoint_becomes_like_one_that_ships(hub_server, cache, o
     assert len(said) == 1
     assert f"fetching {name} (about " in said[0] and "none stated, from huggingface.co/xianghe/cace-net" in said[0]
     asked = len(hub_server.requests)
-    assert published.prepare([name], say=said.append)[name] == path == hub.model(name).path
+    assert published.prepare([name], say=said.append)[name] == path == registry.model(name).path
     assert len(hub_server.requests) == asked
-    assert hub.model(name).missing == ()
+    assert registry.model(name).missing == ()
 
-    header = checkpoint.read_header(path)
-    config = checkpoint.config(CACENetConfig, path)
+    header = weights_file.read_header(path)
+    config = weights_file.config(CACENetConfig, path)
     assert (config.guide, config.contrastive) == (guide, name == "cace-net.ave")
     assert config.event_lambda == (0.6 if name == "cace-net.ave" else 0.0)
     assert header["published"][0]["revision"] == COMMIT
     assert header["licence"] == "none stated"
     assert (len(header["labels"]), header["encoders"], header["threshold"]) == (28, ["vggish", "vgg19"], 0.5)
     model = CACENet(config)
-    checkpoint.load_into(model, path)
+    weights_file.load_into(model, path)
     for official_name, view in official_views(model, model.state_dict()).items():
         assert torch.equal(view, weights[official_name].float())
 
@@ -128,10 +129,10 @@ def test_an_encoder_from_the_hub_is_then_loaded_by_name(hub_server, cache):  # n
     theirs = resnet50().state_dict()
     hub_server.put("timm/resnet50.tv2_in1k", "model.safetensors", safetensors.torch.save(theirs))
     path = published.prepare(["resnet50"], say=lambda line: None)["resnet50"]
-    assert path == hub.encoder_file("resnet50")
+    assert path == registry.encoder_file("resnet50")
     ours = encoders.load("resnet50").state_dict()
     assert torch.equal(ours["features.conv1.weight"], theirs["conv1.weight"])
-    assert checkpoint.read_header(path)["licence"] == "BSD-3-Clause"
+    assert weights_file.read_header(path)["licence"] == "BSD-3-Clause"
     assert safetensors.torch.load_file(path)["features.conv1.weight"].dtype == torch.float32
 
 
@@ -152,19 +153,19 @@ def test_what_a_url_gave_is_not_kept_twice(hub_server, cache, official, monkeypa
     name, plain = "cace-net.ave-none", "/files/none.pth"
     served = hub_server.put_plain(plain, in_bytes(official("none")))
     source = Source(len(served.content), exact=True, url=hub_server.url + plain, sha256=served.digest)
-    catalogue = hub.catalogue()
+    catalogue = registry.catalogue()
     changed = {**catalogue.assets, name: replace(catalogue.assets[name], sources=(source,))}
-    monkeypatch.setattr(hub, "catalogue", lambda: replace(catalogue, assets=changed))
+    monkeypatch.setattr(registry, "catalogue", lambda: replace(catalogue, assets=changed))
     path = published.prepare([name], say=lambda line: None)[name]
     assert path.is_file()
-    assert not list((hub.cache() / "downloads").glob("*.pth*[!k]"))
+    assert not list((registry.cache() / "downloads").glob("*.pth*[!k]"))
 
 
 def test_a_local_file_is_used_under_its_hash_and_never_as_the_official_one(cache, official, tmp_path):
     first = saved(official("none"), tmp_path / "mine.pth")
     made = convert("cace-net.ave-none", first)
-    assert checkpoint.sha256(first)[:16] in made.name
-    assert hub.model("cace-net.ave-none").missing
+    assert weights_file.sha256(first)[:16] in made.name
+    assert registry.model("cace-net.ave-none").missing
     stamp = made.stat().st_mtime_ns
     copy = tmp_path / "copy.pth"
     copy.write_bytes(first.read_bytes())
@@ -179,7 +180,7 @@ def test_what_ships_is_ready_as_it_is(cache):
     assert set(ready) == {"cace-net.starter", "starter-sound", "efficientnet-lite0"}
     packaged = ready.pop("efficientnet-lite0")
     assert packaged.suffix == ".pth" and packaged.is_file()
-    assert all(path.parent == hub.folder() for path in ready.values())
+    assert all(path.parent == registry.folder() for path in ready.values())
 
 
 def test_a_packaged_file_that_is_not_the_known_one_is_refused(cache, tmp_path):
@@ -210,7 +211,7 @@ def test_two_at_once_fetch_and_convert_once(hub_server, cache, official, monkeyp
         first, second = pool.map(lambda name: published.prepare([name], say=str), [name, name])
     assert first == second
     assert converted == [name]
-    assert checkpoint.read_header(first[name])["name"] == name
+    assert weights_file.read_header(first[name])["name"] == name
     assert len([path for path in hub_server.asked("GET") if path.startswith("/storage/")]) == 1
 
 

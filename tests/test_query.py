@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from avel_cli import InputError, UsageError, query
-from avel_cli.encoders.grid import Grid
 from avel_cli.encoders.stream import Features
-from avel_cli.localizers.cace_net import CACENet, CACENetConfig
-from avel_cli.localizers.ccln import CCLN, CCLNConfig
+from avel_cli.localizers.cace_net.network import CACENet, CACENetConfig
+from avel_cli.localizers.ccln.network import CCLN, CCLNConfig
+from avel_cli.timeline.grid import Grid
 
 SIZES = {"audio_dim": 8, "visual_dim": 8, "num_classes": 2, "d_model": 8}
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from avel_cli.evaluation import plots
+from avel_cli.metrics import plots
 from avel_cli.training.record import read
 
 OTHERS = ("step", "lr", "seconds")  # columns that are no terms of a loss, beside the score

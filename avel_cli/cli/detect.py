@@ -138,12 +138,12 @@ def _load(
     console: Console, model: str, weights: dict[str, Path], settings: dict[str, Any], filters: dict[str, Any]
 ) -> tuple[Detector, Options]:
     """The detector and what it is asked for; wrong names are found before the only slow import."""
-    from avel_cli import hub
+    from avel_cli.hub import registry
     from avel_cli.timeline.segments import match_labels
 
-    card = hub.model(model)
+    card = registry.model(model)
     labels = match_labels(filters["labels"], card.labels)
-    if model == "auto" and (hint := hub.stronger(card)):
+    if model == "auto" and (hint := registry.stronger(card)):
         console.say(hint)
     from avel_cli.pipeline import Detector, Options
     from avel_cli.published import prepare

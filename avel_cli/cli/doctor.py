@@ -69,6 +69,6 @@ def _devices(problems: list[str]) -> list[str]:
 
 
 def _models() -> list[str]:
-    from avel_cli import hub
+    from avel_cli.hub import registry
 
-    return [card.name for card in hub.models()]
+    return [card.name for card in registry.models()]

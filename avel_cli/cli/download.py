@@ -13,7 +13,7 @@ from avel_cli.cli.console import Console
 from avel_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from avel_cli.catalogue import Asset
+    from avel_cli.hub.catalogue import Asset
 
 
 @click.command(short_help="Fetch published weights, and annotations of data sets.")
@@ -39,19 +39,19 @@ def download(
     or the user's folder for caches; what comes from the Hugging Face Hub passes through its own cache ($HF_HOME).
     Of the data set unav100 the annotations are fetched, and it is said what must be got by hand.
     """
-    from avel_cli import hub
-    from avel_cli.catalogue import size_text
     from avel_cli.cli import download_data
+    from avel_cli.hub import registry
+    from avel_cli.hub.catalogue import size_text
 
     datasets = [name for name in names if name in download_data.FILES]
     wanted = [_of_family(name) for name in names if name not in datasets]
     if to and not datasets:
         raise UsageError("--to is for data sets; weights go to AVEL_CACHE")
-    parts = hub.with_encoders(wanted)
+    parts = registry.with_encoders(wanted)
     if dry_run:
         rows = _rows(parts) + [download_data.row(name, to) for name in datasets]
         console.table(["part", "from", "size", "licence", "at hand"], rows)
-        missing = (*hub.missing(parts), *download_data.missing(datasets, to))
+        missing = (*registry.missing(parts), *download_data.missing(datasets, to))
         console.say(f"to fetch: {size_text(missing)}" if missing else "nothing to fetch")
         return
     for name in datasets:
@@ -69,23 +69,23 @@ def download(
 
 def _of_family(name: str) -> str:
     """The model that is meant by the name of a localizer, or by the second half of its own; any other name as it is."""
-    from avel_cli import hub
+    from avel_cli.hub import registry
 
-    if any(found.name == f"cace-net.{name}" for found in hub.models()) and name not in hub.catalogue().models:
+    if any(found.name == f"cace-net.{name}" for found in registry.models()) and name not in registry.catalogue().models:
         return f"cace-net.{name}"
-    return next((model for model, entry in hub.catalogue().models.items() if entry.localizer == name), name)
+    return next((model for model, entry in registry.catalogue().models.items() if entry.localizer == name), name)
 
 
 def _assets(parts: Sequence[str]) -> list[Asset]:
-    from avel_cli import hub
+    from avel_cli.hub import registry
 
-    return list(dict.fromkeys(asset for part in parts for asset in hub.catalogue().made_of(part)))
+    return list(dict.fromkeys(asset for part in parts for asset in registry.catalogue().made_of(part)))
 
 
 def _rows(parts: Sequence[str]) -> list[list[str]]:
     """A row for each asset, and for each part that ships."""
-    from avel_cli import hub
+    from avel_cli.hub import registry
 
-    missing = hub.missing(parts)
-    shipped = [[part, "ships with avel", "", "", "yes"] for part in parts if not hub.catalogue().made_of(part)]
+    missing = registry.missing(parts)
+    shipped = [[part, "ships with avel", "", "", "yes"] for part in parts if not registry.catalogue().made_of(part)]
     return shipped + [asset.row(at_hand=asset not in missing) for asset in _assets(parts)]

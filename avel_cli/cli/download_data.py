@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
-from avel_cli import downloads, hub
-from avel_cli.catalogue import Asset
 from avel_cli.cli.console import Console
 from avel_cli.cli.data import DATASETS
+from avel_cli.hub import downloads, registry
+from avel_cli.hub.catalogue import Asset
 from avel_cli.writers.files import make_folder, whole_path
 
 FILES = {"unav100": "unav100_annotations.json"}  # data set → the file of its asset
@@ -19,12 +19,12 @@ NAMED = 5  # files of the Hub's repository that are named
 
 def missing(names: Iterable[str], folder: Path | None) -> list[Asset]:
     """What is not in its folder yet."""
-    return [hub.catalogue().assets[name] for name in names if not _target(name, folder).is_file()]
+    return [registry.catalogue().assets[name] for name in names if not _target(name, folder).is_file()]
 
 
 def row(name: str, folder: Path | None) -> list[str]:
     """A row for `--dry-run`; opens no connection."""
-    return hub.catalogue().assets[name].row(at_hand=not missing([name], folder))
+    return registry.catalogue().assets[name].row(at_hand=not missing([name], folder))
 
 
 def fetch(console: Console, name: str, folder: Path | None) -> None:
@@ -38,10 +38,10 @@ def fetch(console: Console, name: str, folder: Path | None) -> None:
     Raises:
         ModelError: if no source has the file as it was published.
     """
-    target, asset = _target(name, folder), hub.catalogue().assets[name]
+    target, asset = _target(name, folder), registry.catalogue().assets[name]
     make_folder(target.parent)
     with console.download(name) as listener:
-        path = hub.fetch(asset, listener=listener, then=f"put {target.name} into {target.parent}")
+        path = registry.fetch(asset, listener=listener, then=f"put {target.name} into {target.parent}")
     with whole_path(target) as temporary:
         shutil.copyfile(path, temporary)
     console.say(f"{target}: licence {asset.licence}; please cite {asset.citation}")
@@ -56,4 +56,4 @@ def fetch(console: Console, name: str, folder: Path | None) -> None:
 
 
 def _target(name: str, folder: Path | None) -> Path:
-    return (folder or hub.cache() / "datasets" / name) / FILES[name]
+    return (folder or registry.cache() / "datasets" / name) / FILES[name]

@@ -6,15 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from avel_cli import checkpoint, hub, localizers, published
+from avel_cli import localizers, published
 from avel_cli.cli import eval_cross_modal, options, own_videos
 from avel_cli.cli.console import Console
 from avel_cli.cli.jobs import EvalJob, only_folder
 from avel_cli.datasets.ave import AVE, Split
+from avel_cli.datasets.ave_reported import REPORTED
 from avel_cli.errors import UsageError
-from avel_cli.evaluation import clips, plots
-from avel_cli.evaluation.ave import PUBLISHED, AVEFigures
+from avel_cli.evaluation import clips
 from avel_cli.evaluation.cross_modal_ave import check_lists
+from avel_cli.hub import registry, weights_file
+from avel_cli.metrics import plots
+from avel_cli.metrics.clips import AVEFigures
 from avel_cli.pipeline import choose_device
 from avel_cli.training.ave import forward
 
@@ -36,14 +39,14 @@ def own(console: Console, job: EvalJob) -> None:
     if job.task == "cross-modal":
         raise UsageError("--task cross-modal is for AVE, whose lists it has; videos of one's own have none")
     path = _weights(console, job)
-    folder, names = only_folder(job.data, "a folder of videos"), checkpoint.read_header(path)["encoders"]
+    folder, names = only_folder(job.data, "a folder of videos"), weights_file.read_header(path)["encoders"]
     splits = own_videos.load(console, folder, names, job.output, offline=job.offline, needed=TEST)
     _measure(console, job, path, splits["test"], compare=False)
 
 
 def _weights(console: Console, job: EvalJob) -> Path:
     """The weights file, fetched if it must be."""
-    card = hub.model(job.model)
+    card = registry.model(job.model)
     if card.own or (card.path.is_file() and not job.weights):
         return card.path
     files = options.named(job.weights, [card.name])
@@ -52,7 +55,7 @@ def _weights(console: Console, job: EvalJob) -> Path:
 
 
 def _measure(console: Console, job: EvalJob, path: Path, test: clips.Clips, *, compare: bool) -> None:
-    header = checkpoint.read_header(path)
+    header = weights_file.read_header(path)
     trained = header.get("recipe", {}).get("task", "full")
     task = job.task or trained
     if task == "weak" != trained:
@@ -63,15 +66,15 @@ def _measure(console: Console, job: EvalJob, path: Path, test: clips.Clips, *, c
     network = forward(localizer.to(choose_device("auto")))
     readings: dict[str, AVEFigures] = {"segment accuracy": clips.figures(network, test, trained)}
     if task == "weak":
-        # the published evaluation, which says one thing of a whole clip; see `evaluation.ave.decode_weak`
+        # the published evaluation, which says one thing of a whole clip; see `metrics.clips.decode_weak`
         readings["segment accuracy, official weak reading"] = clips.figures(network, test, "weak", "official")
     figures = readings["segment accuracy"]
     selection = header.get("selection", "as published")
-    beside = [row for row in PUBLISHED if compare and row.supervision == task]
+    beside = [row for row in REPORTED if compare and row.supervision == task]
     plots.confusion_matrix(figures, job.output / f"{header['name']}.confusion.png")
     plots.class_bars(figures, job.output / f"{header['name']}.classes.png")
     if job.as_json:
-        report = {"model": header["name"], "sha256": checkpoint.sha256(path), "selection": selection, "task": task}
+        report = {"model": header["name"], "sha256": weights_file.sha256(path), "selection": selection, "task": task}
         report |= {"readings": {name: reading.accuracy for name, reading in readings.items()}, **figures.to_dict()}
         report |= {"published": [row._asdict() for row in beside]}
         console.result_stream().write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import nn
 
-from avel_cli import checkpoint, foreign, hub, localizers, published
+from avel_cli import localizers, published
 from avel_cli.cli import options
 from avel_cli.cli.console import Console
 from avel_cli.cli.jobs import EvalJob, only_folder
@@ -25,13 +25,14 @@ from avel_cli.datasets.unav100 import (
     is_published,
     read_annotations,
 )
+from avel_cli.datasets.unav100_reported import REPORTED, Reported
 from avel_cli.errors import UsageError
-from avel_cli.evaluation import plots
 from avel_cli.evaluation.dense import evaluate_localizer
-from avel_cli.evaluation.detection import TIOUS, DetectionResult, Floats, annotated
-from avel_cli.evaluation.unav100 import PUBLISHED, Published, reference_points
-from avel_cli.localizers.unav import UnAV
-from avel_cli.localizers.unav_official import from_official, official_config
+from avel_cli.hub import foreign, registry, weights_file
+from avel_cli.localizers.unav.network import UnAV
+from avel_cli.localizers.unav.published import from_official, official_config
+from avel_cli.metrics import plots
+from avel_cli.metrics.detection import TIOUS, DetectionResult, Floats, annotated, reference_points
 from avel_cli.pipeline import choose_device
 
 DRAWN = 6  # classes whose curves are drawn, those with the most events
@@ -63,7 +64,7 @@ def unav100(console: Console, job: EvalJob) -> None:
     folder = only_folder(job.data, "unav100")
     path = find_annotations(folder)
     annotations = read_annotations(path)
-    beside = PUBLISHED if is_published(path) else ()
+    beside = REPORTED if is_published(path) else ()
     if not beside:
         console.say(f"{path}: not the published file, so published figures, which are of other videos, are left out")
     subject = _official(job.weights) if job.weights else _of_avel(console, job)
@@ -86,12 +87,12 @@ def unav100(console: Console, job: EvalJob) -> None:
 
 def _of_avel(console: Console, job: EvalJob) -> Subject:
     """Weights of avel, by name or file."""
-    card = hub.model(job.model)
+    card = registry.model(job.model)
     path = card.path
     if not path.is_file():
         ready = published.prepare([card.name], offline=job.offline, say=console.say, watch=console.download)
         path = ready[card.name]
-    header = checkpoint.read_header(path)
+    header = weights_file.read_header(path)
     if "steps" not in header:
         raise UsageError(f"{path}: {header['network']} names the seconds of clips; unav100 is for loco and unav")
     selection = header["figures"].get("selection", "")
@@ -138,11 +139,11 @@ def _features_for(subject: Subject, annotations: Annotations) -> FeatureSet:
     raise UsageError(f"{subject.path}: takes {given}; no features of UnAV-100 are")
 
 
-def _beside(row: Published) -> str:
+def _beside(row: Reported) -> str:
     return f"{row.system}, {row.features}"
 
 
-def _draw(subject: Subject, result: DetectionResult, beside: Sequence[Published], out: Path) -> None:
+def _draw(subject: Subject, result: DetectionResult, beside: Sequence[Reported], out: Path) -> None:
     """Two pictures: mean average precision by tIoU, and curves of the classes with the most events."""
     lines = {subject.name: list(zip(TIOUS.tolist(), result.mean.tolist(), strict=True))}
     lines |= {f"published: {_beside(row)}": list(zip(TIOUS[4:].tolist(), row.map, strict=True)) for row in beside}
@@ -154,7 +155,7 @@ def _draw(subject: Subject, result: DetectionResult, beside: Sequence[Published]
 
 
 def _rows(
-    subject: Subject, result: DetectionResult, videos: tuple[Video, ...], beside: Sequence[Published]
+    subject: Subject, result: DetectionResult, videos: tuple[Video, ...], beside: Sequence[Reported]
 ) -> list[list[str]]:
     """The table: all events, what stands beside, ranges of lengths, classes."""
     rows = [_row(subject.name, sum(result.events), result.mean, subject.selection)]
@@ -171,13 +172,13 @@ def _row(name: str, events: int | str, values: Floats, source: str = "") -> list
 
 
 def _report(
-    subject: Subject, result: DetectionResult, videos: tuple[Video, ...], beside: Sequence[Published]
+    subject: Subject, result: DetectionResult, videos: tuple[Video, ...], beside: Sequence[Reported]
 ) -> dict[str, Any]:
     """The same and the curves' classes, ready for JSON."""
     references = {
         name: {"map": found.mean.tolist(), "average_map": found.average}
         for name, found in reference_points(videos).items()
     }
-    facts = {"model": subject.name, "sha256": checkpoint.sha256(subject.path), "selection": subject.selection}
+    facts = {"model": subject.name, "sha256": weights_file.sha256(subject.path), "selection": subject.selection}
     others = {"references": references, "published": [row._asdict() for row in beside]}
     return {**facts, "split": "test", "videos": len(videos), **result.to_dict(), **others}

@@ -10,8 +10,8 @@ from avel_cli.cli import options
 from avel_cli.cli.console import Console
 
 if TYPE_CHECKING:
-    from avel_cli.catalogue import Asset
-    from avel_cli.hub import ModelCard
+    from avel_cli.hub.catalogue import Asset
+    from avel_cli.hub.registry import ModelCard
 
 
 @click.group(invoke_without_command=True, short_help="List the models; show one with its labels and licence.")
@@ -24,7 +24,7 @@ def models(ctx: click.Context) -> None:
     avel models show cace-net.starter    labels, licence, figures
     avel download cace-net.ave           fetch published weights
     """
-    from avel_cli import hub
+    from avel_cli.hub import registry
 
     if ctx.invoked_subcommand is None:
         rows = [
@@ -36,7 +36,7 @@ def models(ctx: click.Context) -> None:
                 card.licence,
                 card.description,
             ]
-            for card in hub.models()
+            for card in registry.models()
         ]
         ctx.ensure_object(Console).table(["model", "labels", "size", "at hand", "licence", "description"], rows)
 
@@ -47,9 +47,9 @@ def models(ctx: click.Context) -> None:
 @click.pass_obj
 def show(console: Console, name: str) -> None:
     """Show the facts of the model NAME."""
-    from avel_cli import hub
+    from avel_cli.hub import registry
 
-    card = hub.model(name)
+    card = registry.model(name)
     facts = {
         "model": card.name,
         "description": card.description,
@@ -74,7 +74,7 @@ def size(card: ModelCard) -> str:
 
 def at_hand(card: ModelCard) -> str:
     """Whether the weights are on this machine, or how to get them."""
-    from avel_cli.catalogue import size_text
+    from avel_cli.hub.catalogue import size_text
 
     if not card.missing:
         return "yes"

@@ -13,10 +13,10 @@ from torch import Tensor
 from avel_cli.cli.console import Console
 from avel_cli.datasets.ave import Split
 from avel_cli.datasets.folder import TABLE, Folder, plan, read_spans
-from avel_cli.encoders.grid import Grid
 from avel_cli.errors import UsageError
 from avel_cli.extract import Extractor, feature_file
 from avel_cli.media.probe import probe
+from avel_cli.timeline.grid import Grid
 from avel_cli.writers.files import make_folder, result_names
 
 

@@ -106,9 +106,9 @@ def query(
 
 def _load(console: Console, model: str, settings: dict[str, Any]) -> Detector:
     """The weights; a wrong name is found before the only slow import."""
-    from avel_cli import hub
+    from avel_cli.hub import registry
 
-    card = hub.model(model)
+    card = registry.model(model)
     from avel_cli.pipeline import Detector
     from avel_cli.published import prepare
 

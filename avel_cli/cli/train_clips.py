@@ -16,9 +16,10 @@ from avel_cli.cli import curves, own_videos
 from avel_cli.cli.console import Console
 from avel_cli.cli.jobs import TrainJob, only_folder
 from avel_cli.datasets.ave import AVE, load_splits
+from avel_cli.datasets.ave_reported import REPORTED, Reported
 from avel_cli.errors import UsageError
 from avel_cli.evaluation import clips
-from avel_cli.evaluation.ave import PUBLISHED, AVEFigures, Published
+from avel_cli.metrics.clips import AVEFigures
 from avel_cli.training import ave as training
 from avel_cli.training.ave import AVERecipe, Clips, Trained
 from avel_cli.training.processes import team
@@ -38,7 +39,7 @@ def ave(console: Console, job: TrainJob) -> None:
     folder = only_folder(job.data, "ave")
     splits = load_splits(folder, weak=recipe.task == "weak", in_memory=job.in_memory)
     check_encoders(recipe, splits["train"], folder)
-    published = [row for row in PUBLISHED if row.supervision == recipe.task]
+    published = [row for row in REPORTED if row.supervision == recipe.task]
     held = {"val": splits["val"], "test": splits["test"]}
     results = run(console, recipe, splits["train"], held, job, published)
     if results:
@@ -93,7 +94,7 @@ def run(
     learn: Clips,
     held: Mapping[str, Clips],
     job: TrainJob,
-    published: Sequence[Published] = (),
+    published: Sequence[Reported] = (),
 ) -> list[Result]:
     """Train with each seed and say how it went; the weights of the best seed on the selecting split are written.
 
@@ -129,7 +130,7 @@ def _write(
     best: Trained,
     test: AVEFigures,
     out: Path,
-    published: Sequence[Published],
+    published: Sequence[Reported],
 ) -> None:
     """Weights, figures and curves of a run, and a table; `test` are the figures of the seed that was chosen."""
     values = [result.test for result in results]

@@ -9,7 +9,7 @@ from avel_cli.cli.console import Console
 from avel_cli.cli.jobs import TrainJob, only_folder
 from avel_cli.datasets.ave import read_annotations
 from avel_cli.datasets.ave_files import ANNOTATIONS
-from avel_cli.evaluation.cross_modal import read_match_split
+from avel_cli.datasets.ave_matching import read_match_split
 from avel_cli.evaluation.cross_modal_ave import NOTE, evaluate_cross_modal
 from avel_cli.training import cross_modal
 from avel_cli.training.ave import is_first

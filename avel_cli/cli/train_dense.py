@@ -22,13 +22,13 @@ from avel_cli.cli.jobs import TrainJob, only_folder
 from avel_cli.datasets import composed_dense
 from avel_cli.datasets.dense import Sample
 from avel_cli.datasets.unav100 import Features, Split, find_annotations, is_published, read_annotations
-from avel_cli.encoders.grid import Grid
+from avel_cli.datasets.unav100_reported import REPORTED, Reported
 from avel_cli.errors import UsageError
 from avel_cli.evaluation import dense as evaluation
-from avel_cli.evaluation import detection
-from avel_cli.evaluation.detection import TIOUS, DetectionResult, Rows
-from avel_cli.evaluation.unav100 import PUBLISHED, Published
-from avel_cli.localizers.tagged_loco import TaggedLoCo
+from avel_cli.localizers.tagged.loco import TaggedLoCo
+from avel_cli.metrics import detection
+from avel_cli.metrics.detection import TIOUS, DetectionResult, Rows
+from avel_cli.timeline.grid import Grid
 from avel_cli.training import dense as training
 from avel_cli.training import tags
 from avel_cli.training.dense import Crops, DenseRecipe
@@ -65,7 +65,7 @@ class Task:
     encoders: tuple[str, ...]
     select: str
     selection: str
-    published: tuple[Published, ...] = ()
+    published: tuple[Reported, ...] = ()
 
     def measure(self, network: nn.Module, part: str, steps: int) -> DetectionResult:
         """How well a network finds the events of a part."""
@@ -97,7 +97,7 @@ def unav100(console: Console, job: TrainJob) -> None:
     folder = only_folder(job.data, "unav100")
     path = find_annotations(folder)
     annotations, features = read_annotations(path), recipe.feature_set
-    beside = PUBLISHED if is_published(path) else ()
+    beside = REPORTED if is_published(path) else ()
     if not beside:
         console.say(f"{path}: not the published file, so published figures, which are of other videos, are left out")
     videos = {part: annotations.of(split) for part, split in SPLITS.items()}

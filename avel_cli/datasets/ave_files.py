@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avel_cli.checkpoint import sha256
 from avel_cli.datasets.findings import Finding
 from avel_cli.errors import SetupError
+from avel_cli.hub.weights_file import sha256
 
 SEGMENTS = 10
 AUDIO = (SEGMENTS, None)  # published: 128, VGGish

@@ -24,12 +24,13 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from avel_cli import checkpoint, encoders, hub
+from avel_cli import encoders
 from avel_cli.datasets import augment, starter
 from avel_cli.datasets.composed import Label, Mixture, Pool, choose, recorded, shot, split_rows, still
 from avel_cli.datasets.dense import Sample
 from avel_cli.encoders.efficientnet_lite0 import EfficientNetLite0Dense
 from avel_cli.encoders.starter_sound import StarterSoundDense
+from avel_cli.hub import registry, weights_file
 from avel_cli.timeline.proposals import to_steps
 
 log = logging.getLogger("avel")
@@ -250,7 +251,7 @@ def part_pool(composition: Composition, data: Sequence[Path], part: str, sample_
 
 def composed(composition: Composition, data: Sequence[Path], part: str, cache: Path) -> ComposedSequences:
     """The sequences of a part, from `cache` if they were made before of the same packs with the same encoders."""
-    hashes = [checkpoint.sha256(hub.encoder_file(name)) for name in ENCODERS]
+    hashes = [weights_file.sha256(registry.encoder_file(name)) for name in ENCODERS]
     hashes += [starter.manifest_hash(folder) for folder in data]
     facts = [
         composition.licences,

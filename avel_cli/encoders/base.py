@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from avel_cli.encoders.grid import Grid
+from avel_cli.timeline.grid import Grid
 
 
 class Encoder(nn.Module):

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from avel_cli.datasets.ave import AVESample
 from avel_cli.errors import UsageError
-from avel_cli.evaluation.ave import AVEFigures, decode_weak, evaluate
-from avel_cli.evaluation.segments import decode_segments, segment_accuracy
+from avel_cli.metrics.clips import AVEFigures, decode_weak, evaluate
+from avel_cli.metrics.segments import decode_segments, segment_accuracy
 
 TOGETHER = 64  # clips that a network sees at once
 
@@ -49,7 +49,7 @@ def predict(network: Forward, clips: Clips, task: Task = "full", reading: Readin
     Args:
         network: in evaluation mode; it takes care of devices.
         clips: what to look at.
-        task: `weak` decodes as `evaluation.ave.decode_weak` describes.
+        task: `weak` decodes as `metrics.clips.decode_weak` describes.
         reading: of the weak protocol.
     """
     predicted = []

@@ -14,11 +14,15 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from avel_cli import checkpoint, localizers
+from avel_cli import localizers
 from avel_cli.datasets.ave import Annotations, Split, read_annotations, read_split
 from avel_cli.datasets.ave_files import ANNOTATIONS, AUDIO_FEATURES, VISUAL_FEATURES, Rows, require
+from avel_cli.datasets.ave_matching import read_match_split
 from avel_cli.errors import UsageError
-from avel_cli.evaluation.cross_modal import (
+from avel_cli.hub import weights_file
+from avel_cli.localizers.ccln.branch import BRANCH, CrossModalBranch, CrossModalConfig
+from avel_cli.localizers.ccln.network import CCLN
+from avel_cli.metrics.matching import (
     CrossModalAccuracy,
     Embed,
     PositionBaselines,
@@ -26,11 +30,8 @@ from avel_cli.evaluation.cross_modal import (
     cross_modal_accuracy,
     overlap,
     position_baselines,
-    read_match_split,
     segment_by_segment,
 )
-from avel_cli.localizers.ccln import CCLN
-from avel_cli.localizers.ccln_branch import BRANCH, CrossModalBranch, CrossModalConfig
 from avel_cli.pipeline import choose_device
 
 Lists = Literal["localization", "cross-modal localization"]
@@ -75,7 +76,9 @@ def check_lists(weights: Path, folder: Path, lists: Lists) -> None:
         ModelError: if it is no weights file.
         SetupError: if the annotations or a list are missing.
     """
-    learnt = lists_of(checkpoint.read_header(weights), Annotations(read_annotations(folder / ANNOTATIONS.name)).labels)
+    learnt = lists_of(
+        weights_file.read_header(weights), Annotations(read_annotations(folder / ANNOTATIONS.name)).labels
+    )
     if learnt == lists:
         return
     if learnt is None:
@@ -147,9 +150,9 @@ def _read_list(folder: Path, lists: Lists, split: Split) -> Tensor:
 
 
 def _network(weights: Path) -> CCLN | CrossModalBranch:
-    if checkpoint.read_header(weights)["network"] == BRANCH:
-        branch = CrossModalBranch(checkpoint.config(CrossModalConfig, weights))
-        checkpoint.load_into(branch, weights)
+    if weights_file.read_header(weights)["network"] == BRANCH:
+        branch = CrossModalBranch(weights_file.config(CrossModalConfig, weights))
+        weights_file.load_into(branch, weights)
         return branch.eval().requires_grad_(False)
     network = localizers.load(weights)
     if not isinstance(network, CCLN) or not network.config.wccl:

@@ -9,9 +9,9 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from avel_cli.datasets.dense import Sample
-from avel_cli.encoders.grid import Grid
-from avel_cli.evaluation.detection import DetectionResult, Rows, evaluate
-from avel_cli.localizers import dense_windows
+from avel_cli.localizers.dense import windows
+from avel_cli.metrics.detection import DetectionResult, Rows, evaluate
+from avel_cli.timeline.grid import Grid
 from avel_cli.timeline.proposals import Proposals, merge_windows, to_seconds
 
 MOST = 100  # detections of a video, as UnAV's protocol has it
@@ -19,8 +19,8 @@ MOST = 100  # detections of a video, as UnAV's protocol has it
 
 def detections(localizer: nn.Module, sample: Sample, steps: int, grid: Grid) -> Proposals:
     """The best detections in a video, in seconds within it, highest score first."""
-    rows = dense_windows.Rows.of(sample.audio, sample.visual)
-    found = merge_windows(dense_windows.propose_windows(localizer, [rows], steps))
+    rows = windows.Rows.of(sample.audio, sample.visual)
+    found = merge_windows(windows.propose_windows(localizer, [rows], steps))
     best = found.take(np.arange(min(MOST, len(found.labels))))
     return best._replace(segments=to_seconds(best.segments, grid).clip(0, sample.duration))
 

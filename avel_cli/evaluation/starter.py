@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from avel_cli import checkpoint, recipes
+from avel_cli import recipes
 from avel_cli.datasets import composed_dense
 from avel_cli.datasets.composed_clips import ComposedClips
 from avel_cli.errors import ModelError
 from avel_cli.evaluation.dense import evaluate_localizer
-from avel_cli.evaluation.detection import TIOUS
-from avel_cli.localizers.tagged import Tagged
-from avel_cli.localizers.tagged_loco import TaggedLoCo
+from avel_cli.hub import weights_file
+from avel_cli.localizers.tagged.loco import TaggedLoCo
+from avel_cli.localizers.tagged.network import Tagged
+from avel_cli.metrics.detection import TIOUS
 from avel_cli.pipeline import Detector
 from avel_cli.training.dense import DenseRecipe
 from avel_cli.training.starter import StarterRecipe, composed
@@ -73,7 +74,7 @@ def evaluate_model(name: str, data: Sequence[Path], cache: Path) -> dict[str, fl
         ModelError: if the model is unknown or was not trained on composed clips.
     """
     detector = Detector(name, "cpu")
-    header = checkpoint.read_header(detector.card.path)
+    header = weights_file.read_header(detector.card.path)
     if isinstance(detector.localizer, TaggedLoCo) and "recipe" in header:
         return _of_sequences(detector, recipes.build(DenseRecipe, header["recipe"]), data, cache)
     if not isinstance(detector.localizer, Tagged) or "recipe" not in header:

@@ -7,20 +7,20 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from avel_cli import checkpoint
 from avel_cli.errors import ModelError, UsageError
+from avel_cli.hub import weights_file
 
 if TYPE_CHECKING:
     from torch import nn
 
 LOCALIZERS = {
-    "cace-net": "avel_cli.localizers.cace_net:CACENet",
-    "cace-net-weak": "avel_cli.localizers.cace_net_weak:WeakCACENet",
-    "ccln": "avel_cli.localizers.ccln:CCLN",
-    "unav": "avel_cli.localizers.unav:UnAV",
-    "loco": "avel_cli.localizers.loco:LoCo",
-    "tagged-loco": "avel_cli.localizers.tagged_loco:TaggedLoCo",
-    "tagged": "avel_cli.localizers.tagged:Tagged",
+    "cace-net": "avel_cli.localizers.cace_net.network:CACENet",
+    "cace-net-weak": "avel_cli.localizers.cace_net.weak:WeakCACENet",
+    "ccln": "avel_cli.localizers.ccln.network:CCLN",
+    "unav": "avel_cli.localizers.unav.network:UnAV",
+    "loco": "avel_cli.localizers.loco.network:LoCo",
+    "tagged-loco": "avel_cli.localizers.tagged.loco:TaggedLoCo",
+    "tagged": "avel_cli.localizers.tagged.network:Tagged",
 }
 
 
@@ -45,16 +45,16 @@ def load(path: Path) -> nn.Module:
         ModelError: if the file is missing or damaged, holds no localizer, or its tensors or labels do not fit the
             sizes that it gives.
     """
-    header = checkpoint.read_header(path)
+    header = weights_file.read_header(path)
     if header["kind"] != "localizer":
         raise ModelError(f"{path}: holds the {header['kind']} {header['network']}, not a localizer")
     try:
         kind = localizer_class(header["network"])
     except UsageError as error:
         raise ModelError(f"{path}: {error}") from None
-    config: Any = checkpoint.config(getattr(kind, "Config"), path)  # noqa: B009
+    config: Any = weights_file.config(getattr(kind, "Config"), path)  # noqa: B009
     if len(header["labels"]) != config.num_classes:
         raise ModelError(f"{path}: names {len(header['labels'])} labels, but its network has {config.num_classes}")
     module = kind(config)
-    checkpoint.load_into(module, path)
+    weights_file.load_into(module, path)
     return module.eval().requires_grad_(False)

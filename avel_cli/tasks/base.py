@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple, Protocol
 
 from torch import nn
 
-from avel_cli.encoders.grid import Grid
-from avel_cli.localizers.dense_windows import Rows
+from avel_cli.localizers.dense.windows import Rows
 from avel_cli.timeline.events import Event, Second
+from avel_cli.timeline.grid import Grid
 
 Show = Literal["both", "heard", "seen", "all"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avel_cli.localizers.dense_windows import Rows
+from avel_cli.localizers.dense.windows import Rows
 from avel_cli.tasks.base import Decoding, Found
 from avel_cli.timeline import segments
 from avel_cli.timeline.segments import SegmentScores

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from avel_cli.localizers.dense_windows import Rows, propose_windows
+from avel_cli.localizers.dense.windows import Rows, propose_windows
 from avel_cli.tasks.base import Decoding, Found
 from avel_cli.timeline import proposals
 from avel_cli.timeline.filters import select

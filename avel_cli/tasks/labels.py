@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from avel_cli.localizers.dense_windows import Rows
+from avel_cli.localizers.dense.windows import Rows
 from avel_cli.tasks.base import Decoding, Found
 from avel_cli.tasks.clips import HOP, WINDOW
 from avel_cli.timeline import labels as timeline

@@ -18,13 +18,14 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from avel_cli import checkpoint, localizers, recipes
+from avel_cli import localizers, recipes
 from avel_cli.datasets.ave import AVESample
-from avel_cli.encoders.grid import Grid
-from avel_cli.localizers.cace_net import CACENet
-from avel_cli.training.ccln_losses import CCLNWeights, bag_loss, ccln_loss, weak_ccln_loss
+from avel_cli.hub import weights_file
+from avel_cli.localizers.cace_net.loss import cace_net_loss, labels_from_one_hot
+from avel_cli.localizers.cace_net.network import CACENet
+from avel_cli.localizers.ccln.loss import CCLNWeights, bag_loss, ccln_loss, weak_ccln_loss
+from avel_cli.timeline.grid import Grid
 from avel_cli.training.loop import Schedule, best_file, fit
-from avel_cli.training.losses import cace_net_loss, labels_from_one_hot
 from avel_cli.training.processes import share, team, whole
 from avel_cli.training.seeds import seeded
 
@@ -303,7 +304,7 @@ def save(trained: Trained, recipe: AVERecipe, path: Path, labels: tuple[str, ...
         "selection": recipe.selection,
         "figures": figures,
     }
-    checkpoint.save(path, trained.model.state_dict(), header, torch.float32)
+    weights_file.save(path, trained.model.state_dict(), header, torch.float32)
 
 
 def is_first() -> bool:

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from avel_cli import checkpoint, recipes
+from avel_cli import recipes
 from avel_cli.datasets.ave import Annotations, read_annotations
 from avel_cli.datasets.ave_files import ANNOTATIONS, AUDIO_FEATURES, VISUAL_FEATURES, Rows, require
-from avel_cli.encoders.grid import Grid
-from avel_cli.localizers.ccln_branch import BRANCH, CrossModalBranch, CrossModalConfig, CrossModalOutput, pooled
-from avel_cli.training.ccln_losses import CCLNWeights, cross_modal_loss
+from avel_cli.hub import weights_file
+from avel_cli.localizers.ccln.branch import BRANCH, CrossModalBranch, CrossModalConfig, CrossModalOutput, pooled
+from avel_cli.localizers.ccln.loss import CCLNWeights, cross_modal_loss
+from avel_cli.timeline.grid import Grid
 from avel_cli.training.loop import Schedule, fit
 from avel_cli.training.processes import team
 from avel_cli.training.seeds import seeded
@@ -133,4 +134,4 @@ def save(model: CrossModalBranch, recipe: CrossModalRecipe, path: Path, figures:
         "recipe": asdict(recipe),
         "figures": figures,
     }
-    checkpoint.save(path, model.state_dict(), header, torch.float32)
+    weights_file.save(path, model.state_dict(), header, torch.float32)

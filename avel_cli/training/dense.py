@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from avel_cli import checkpoint, localizers, recipes
+from avel_cli import localizers, recipes
 from avel_cli.datasets.composed import Label
 from avel_cli.datasets.composed_dense import Composition
 from avel_cli.datasets.dense import Batch, Sample, collate, crop
-from avel_cli.encoders.grid import Grid
-from avel_cli.localizers.blocks import Correspondence, DenseConfig, DenseOutput
-from avel_cli.localizers.tagged_loco import TaggedLoCoConfig
-from avel_cli.localizers.tags import TagsConfig
-from avel_cli.training.dense_losses import LCC_WEIGHT, LossNormaliser, Overlap, assign_labels, dense_loss
+from avel_cli.hub import weights_file
+from avel_cli.localizers.dense.blocks import Correspondence, DenseConfig, DenseOutput
+from avel_cli.localizers.dense.loss import LCC_WEIGHT, LossNormaliser, Overlap, assign_labels, dense_loss
+from avel_cli.localizers.tagged.loco import TaggedLoCoConfig
+from avel_cli.localizers.tagged.tags import TagsConfig
+from avel_cli.timeline.grid import Grid
 from avel_cli.training.loop import Schedule, fit
 from avel_cli.training.processes import share, whole
 from avel_cli.training.seeds import seeded
@@ -248,4 +249,4 @@ def save(
         "recipe": asdict(recipe),
         "figures": figures,
     }
-    checkpoint.save(path, network.state_dict(), header, dtype)
+    weights_file.save(path, network.state_dict(), header, dtype)

@@ -16,11 +16,12 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from avel_cli import checkpoint, encoders, published, recipes
+from avel_cli import encoders, published, recipes
 from avel_cli.datasets import augment
 from avel_cli.datasets.sounds import SoundCorpus
 from avel_cli.encoders.efficientat import EfficientAT
 from avel_cli.encoders.starter_sound import StarterSound, StarterSoundConfig
+from avel_cli.hub import weights_file
 from avel_cli.training.loop import Schedule, fit
 from avel_cli.training.processes import team
 from avel_cli.training.seeds import seeded
@@ -83,7 +84,7 @@ def train(
         "config": asdict(sound.config),
         "recipe": recipes.to_dict(recipe),
     }
-    checkpoint.save(path, sound.state_dict(), header)
+    weights_file.save(path, sound.state_dict(), header)
     return path
 
 

@@ -24,9 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from avel_cli import checkpoint, encoders, published, recipes
+from avel_cli import encoders, published, recipes
 from avel_cli.encoders.frame_maps import FrameMaps
 from avel_cli.errors import UsageError
+from avel_cli.hub import weights_file
 from avel_cli.training.finetune_data import PairMaker, Pairs, collect
 from avel_cli.training.processes import average_gradients, share, team, whole
 from avel_cli.training.record import Record
@@ -157,12 +158,12 @@ def run(
             "name": path.stem,
             "network": recipe.picture,
             "config": asdict(encoder.config),
-            "licence": checkpoint.read_header(files[recipe.picture]).get("licence", ""),
+            "licence": weights_file.read_header(files[recipe.picture]).get("licence", ""),
             "recipe": recipes.to_dict(recipe),
-            "made_from": {name: checkpoint.sha256(files[name]) for name in (recipe.picture, recipe.sound)},
+            "made_from": {name: weights_file.sha256(files[name]) for name in (recipe.picture, recipe.sound)},
             "videos": len(pairs),
         }
-        checkpoint.save(path, encoder.state_dict(), header, torch.float32)
+        weights_file.save(path, encoder.state_dict(), header, torch.float32)
         say(f"weights written to {path}")
     here.wait_for_everyone()
     return path

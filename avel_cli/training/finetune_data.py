@@ -21,7 +21,6 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.functional import center_crop
 
-from avel_cli import checkpoint
 from avel_cli.datasets import ave_files
 from avel_cli.datasets.ave import Split, read_annotations, read_split
 from avel_cli.datasets.ave_files import SEGMENTS
@@ -32,6 +31,7 @@ from avel_cli.encoders.frames import resized
 from avel_cli.encoders.stream import BLOCK_BYTES
 from avel_cli.errors import InputError, MediaError, UsageError
 from avel_cli.extract import Extractor, Options, read_facts
+from avel_cli.hub import weights_file
 from avel_cli.media.decode import read_frames
 from avel_cli.media.probe import Media, probe
 from avel_cli.pipeline import missing_stream
@@ -140,7 +140,7 @@ class PairMaker:
         self._extractor = Extractor([sound], Options(segments=SEGMENTS), device, weights={sound: weights})
         self._small, self._sound, self._seed = SMALL[picture], sound, seed
         self._facts = {"format": FORMAT, "picture": picture, "seed": seed, "sound": sound}
-        self._facts["weights"] = checkpoint.sha256(weights)
+        self._facts["weights"] = weights_file.sha256(weights)
 
     def facts(self, path: Path) -> dict[str, Any]:
         """What makes two pairs the same."""

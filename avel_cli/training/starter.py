@@ -16,21 +16,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avel_cli import checkpoint, encoders, hub, published
+from avel_cli import encoders, published
 from avel_cli.datasets import starter
 from avel_cli.datasets.composed import Label, Mixture, Pool, split_rows
 from avel_cli.datasets.composed_clips import ComposedClips, answers, heard, seen
 from avel_cli.encoders.efficientat import RATE
-from avel_cli.encoders.grid import Grid
 from avel_cli.errors import UsageError
-from avel_cli.localizers.cace_net import CACENetOutput
-from avel_cli.localizers.ccln import CCLNOutput
-from avel_cli.localizers.tagged import Tagged, TaggedConfig
-from avel_cli.localizers.tags import TagsConfig
+from avel_cli.hub import registry, weights_file
+from avel_cli.localizers.cace_net.loss import cace_net_loss
+from avel_cli.localizers.cace_net.network import CACENetOutput
+from avel_cli.localizers.ccln.loss import CCLNWeights, ccln_loss
+from avel_cli.localizers.ccln.network import CCLNOutput
+from avel_cli.localizers.tagged.network import Tagged, TaggedConfig
+from avel_cli.localizers.tagged.tags import TagsConfig
+from avel_cli.timeline.grid import Grid
 from avel_cli.training import tags
-from avel_cli.training.ccln_losses import CCLNWeights, ccln_loss
 from avel_cli.training.loop import Schedule, fit
-from avel_cli.training.losses import cace_net_loss
 from avel_cli.training.processes import team
 from avel_cli.training.seeds import seeded
 
@@ -105,7 +106,7 @@ def composed(recipe: StarterRecipe, data: Sequence[Path], split: str, folder: Pa
         return Pool(split_rows(data, split, recipe.licences), recipe.labels, RATE, PICTURES)
 
     def kept(part: str, made_by: str, make: Callable[[], Tensor]) -> Tensor:
-        made_by = made_by and checkpoint.sha256(hub.encoder_file(made_by))
+        made_by = made_by and weights_file.sha256(registry.encoder_file(made_by))
         digest = hashlib.sha256(json.dumps([*facts, made_by]).encode()).hexdigest()[:12]
         path = folder / f"composed-{split}-{part}-{digest}.pt"
         if not path.is_file():
@@ -190,4 +191,4 @@ def save(model: Tagged, recipe: StarterRecipe, path: Path, figures: dict[str, An
         "recipe": asdict(recipe),
         "figures": figures,
     }
-    checkpoint.save(path, model.state_dict(), header)
+    weights_file.save(path, model.state_dict(), header)

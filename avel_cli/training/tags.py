@@ -12,14 +12,14 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from avel_cli import checkpoint, hub
 from avel_cli.datasets import augment, starter
 from avel_cli.datasets.composed import Label, split_rows
 from avel_cli.encoders.classes import audioset, imagenet, outputs
 from avel_cli.encoders.efficientat import EfficientAT
 from avel_cli.encoders.efficientnet_lite0 import EfficientNetLite0
 from avel_cli.encoders.starter_sound import StarterSound
-from avel_cli.localizers.tags import Tags, TagsConfig
+from avel_cli.hub import registry, weights_file
+from avel_cli.localizers.tagged.tags import Tags, TagsConfig
 
 log = logging.getLogger("avel")
 
@@ -99,7 +99,7 @@ def picture_head(
 def _features(paths: Sequence[Path], picture: EfficientNetLite0, cache: Path) -> Tensor:
     """Pooled features `[N, VIEWS, 1280]` of pictures, from `cache` if they were made before."""
     facts = [
-        checkpoint.sha256(hub.encoder_file("efficientnet-lite0")),
+        weights_file.sha256(registry.encoder_file("efficientnet-lite0")),
         *(f"{path.parent.name}/{path.name}" for path in paths),
     ]
     file = cache / f"pictures-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}.pt"

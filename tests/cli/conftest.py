@@ -10,13 +10,13 @@ from typing import ClassVar
 
 import pytest
 
-from avel_cli import hub
 from avel_cli.cli.main import run
 from avel_cli.errors import MediaError
+from avel_cli.hub import registry
 from avel_cli.timeline.events import Event, Second, Timeline
 
 LABELS = ("dog", "drum", "speech")
-CARD = hub.ModelCard(
+CARD = registry.ModelCard(
     name="cace-net.test",
     localizer="cace-net",
     description="knows three labels",
@@ -74,8 +74,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeDetect
     fake = SimpleNamespace(Detector=FakeDetector, Options=FakeOptions)
     monkeypatch.setitem(sys.modules, "avel_cli.pipeline", fake)
     monkeypatch.setitem(sys.modules, "avel_cli.published", SimpleNamespace(prepare=lambda names, **settings: {}))
-    monkeypatch.setattr(hub, "models", lambda: [CARD])
-    monkeypatch.setattr(hub, "DEFAULT", CARD.name)
+    monkeypatch.setattr(registry, "models", lambda: [CARD])
+    monkeypatch.setattr(registry, "DEFAULT", CARD.name)
     monkeypatch.chdir(tmp_path)
     return FakeDetector
 

@@ -13,17 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from avel_cli import checkpoint, hub, localizers, recipes
+from avel_cli import localizers, recipes
 from avel_cli.cli.main import run
 from avel_cli.datasets import unav100
 from avel_cli.datasets.unav100 import I3D, ONE_PEACE, FeatureSet
-from avel_cli.encoders.grid import Grid
+from avel_cli.datasets.unav100_reported import REPORTED
 from avel_cli.errors import ModelError
-from avel_cli.evaluation.unav100 import PUBLISHED, reference_points
-from avel_cli.localizers.unav import UnAV, UnAVConfig
-from avel_cli.localizers.unav_official import official_config, official_views
+from avel_cli.hub import registry, weights_file
+from avel_cli.localizers.unav.network import UnAV, UnAVConfig
+from avel_cli.localizers.unav.published import official_config, official_views
 from avel_cli.media import probe
+from avel_cli.metrics.detection import reference_points
 from avel_cli.pipeline import Detector, Options
+from avel_cli.timeline.grid import Grid
 from avel_cli.timeline.proposals import to_steps
 from avel_cli.training import dense
 from avel_cli.training.unav100 import UnAV100Recipe
@@ -146,7 +148,7 @@ def test_from_features_to_weights_to_the_same_figures_again(
     assert float(ours[0]["average"]) > 40
 
     report = json.loads(Path("runs/small.json").read_text())
-    header = checkpoint.read_header(Path("runs/small.safetensors"))
+    header = weights_file.read_header(Path("runs/small.safetensors"))
     assert header["encoders"] == ["vggish-unav", "i3d-rgb", "i3d-flow"]
     assert (header["steps"], header["grid"]["stride"], header["labels"]) == (64, 0.32, list(CLASSES))
     assert header["figures"]["selection"] == report["selection"] == "epoch chosen on validation"
@@ -168,7 +170,7 @@ def test_from_features_to_weights_to_the_same_figures_again(
     code, out, _ = avel("eval", "--dataset", "unav100", *weights, "--data", str(folder), "-o", "figures")
     named = {row["what"]: row for row in table(out)}
     assert code == 0 and float(named["small"]["average"]) == pytest.approx(again["average_map"], abs=0.005)
-    assert len([name for name in named if name.startswith("published: ")]) == len(PUBLISHED)
+    assert len([name for name in named if name.startswith("published: ")]) == len(REPORTED)
     assert named["published: UnAV, I3D and VGGish"]["0.5"] == "50.6"
     assert named["published: UnAV, I3D and VGGish"]["0.1"] == ""
     assert {"dog", "rain", "2 to 6 s", "right classes, whole video"} <= named.keys()
@@ -183,7 +185,7 @@ def test_selection_on_test_is_said_in_every_output(avel: Avel, folder: Path, tmp
     assert code == 0, err
     assert "epoch chosen on TEST" in table(out)[-1]["source"] and "epoch chosen on TEST" in err
     assert "epoch chosen on TEST" in Path("small.json").read_text()
-    header = checkpoint.read_header(Path("small.safetensors"))
+    header = weights_file.read_header(Path("small.safetensors"))
     assert "epoch chosen on TEST" in header["figures"]["selection"]
     assert header["encoders"] == ["one-peace-sound", "one-peace-picture"]
     code, out, _ = avel("eval", "--dataset", "unav100", "--checkpoint", "small.safetensors", "--data", str(folder))
@@ -296,7 +298,7 @@ def test_the_right_classes_of_the_whole_video_are_worth_less_than_their_hull(fol
 
 def test_weights_with_unav_features_name_encoders_that_exist() -> None:
     for features in unav100.FEATURE_SETS:
-        assert set(features.encoders) <= hub.catalogue().encoders.keys()
+        assert set(features.encoders) <= registry.catalogue().encoders.keys()
     assert localizers.localizer_class("unav") is UnAV
 
 

@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 from torchvision.models import resnet50
 
-from avel_cli import hub
 from avel_cli.cli.main import COMMANDS, run
+from avel_cli.hub import registry
 from tests.hub_server import Hub, environment, hub_server  # noqa: F401
 
 Avel = Callable[..., tuple[int, str, str]]
@@ -68,7 +68,7 @@ def test_a_dry_run_says_what_from_where_how_large_and_opens_no_connection(avel: 
         "at hand": "no",
     }
     assert rows["vgg19"]["from"].startswith("huggingface.co/spaces/AfrodreamsAI/afrodreams, or web.eecs.umich.edu/")
-    assert not hub.cache().exists()
+    assert not registry.cache().exists()
 
 
 def test_an_encoder_is_fetched_with_its_licence_and_whom_to_cite(hub_server: Hub, avel: Avel) -> None:  # noqa: F811
@@ -98,7 +98,7 @@ def test_a_file_at_hand_takes_the_place_of_a_download(avel: Avel, tmp_path: Path
     path = tmp_path / "mine.pth"
     torch.save(resnet50().state_dict(), path)
     assert avel("download", "resnet50", "--weights", str(path))[0] == 0
-    assert len(list((hub.cache() / "weights").glob("resnet50-*.safetensors"))) == 1
+    assert len(list((registry.cache() / "weights").glob("resnet50-*.safetensors"))) == 1
     code, _, err = avel("download", "resnet50", "--weights", f"vgg19={path}")
     assert code == 2 and "vgg19 is not needed here" in err
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from avel_cli import hub
 from avel_cli.cli.main import run
 from avel_cli.datasets import unav100
+from avel_cli.hub import registry
 from tests.hub_server import Hub, hub_server  # noqa: F401
 
 Avel = Callable[..., tuple[int, str, str]]
@@ -26,12 +26,12 @@ CONTENT = json.dumps(
 @pytest.fixture
 def avel(hub_server: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Avel:  # noqa: F811
     """Runs the command line with `CONTENT` for the published file, and the Hub and all URLs on this machine."""
-    catalogue = hub.catalogue()
+    catalogue = registry.catalogue()
     known = {"size": len(CONTENT), "sha256": sha256(CONTENT).hexdigest()}
     there, elsewhere = catalogue.assets["unav100"].sources
     sources = (replace(there, **known), replace(elsewhere, **known, url=f"{hub_server.url}/raw/annotations.json"))
     assets = {**catalogue.assets, "unav100": replace(catalogue.assets["unav100"], sources=sources)}
-    monkeypatch.setattr(hub, "catalogue", lambda: replace(catalogue, assets=assets))
+    monkeypatch.setattr(registry, "catalogue", lambda: replace(catalogue, assets=assets))
 
     def call(*args: str) -> tuple[int, str, str]:
         code = run(args)
@@ -81,7 +81,7 @@ def test_without_a_folder_it_lies_in_the_cache_and_a_dry_run_sees_it(avel: Avel,
     assert (name, licence, at_hand) == ("unav100", "CC BY 4.0", "no")
     assert places.startswith("huggingface.co/datasets/ttgeng233/UnAV-100, or ")
     assert avel("download", "unav100", "-q")[0] == 0
-    assert (hub.cache() / "datasets" / "unav100" / unav100.ANNOTATIONS).is_file()
+    assert (registry.cache() / "datasets" / "unav100" / unav100.ANNOTATIONS).is_file()
     assert avel("download", "unav100", "--dry-run")[1].splitlines()[1].endswith("\tyes")
 
 
@@ -98,5 +98,5 @@ def test_a_folder_for_weights_is_refused(avel: Avel) -> None:
 
 
 def test_the_catalogue_knows_the_published_file() -> None:
-    for source in hub.catalogue().assets["unav100"].sources:
+    for source in registry.catalogue().assets["unav100"].sources:
         assert (source.sha256, source.exact) == (unav100._DIGEST, True)

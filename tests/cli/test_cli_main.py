@@ -12,9 +12,9 @@ import click
 import pytest
 
 import avel_cli
-from avel_cli import hub
 from avel_cli.cli.main import COMMANDS, Commands
 from avel_cli.cli.main import avel as program
+from avel_cli.hub import registry
 
 Avel = Callable[..., tuple[int, str, str]]
 ROOT = Path(avel_cli.__file__).parent.parent
@@ -96,12 +96,12 @@ def test_a_log_record_of_the_library_is_a_line_if_it_is_loud_enough(
 ) -> None:
     import logging
 
-    def models() -> list[hub.ModelCard]:
+    def models() -> list[registry.ModelCard]:
         logging.getLogger("avel").info("looking\naround")
         logging.getLogger("avel").warning("nothing here")
         return []
 
-    monkeypatch.setattr(hub, "models", models)
+    monkeypatch.setattr(registry, "models", models)
     assert avel("models")[2] == "warning: nothing here\n"
     assert avel("doctor", "--json")[2] == "warning: nothing here\n"
 

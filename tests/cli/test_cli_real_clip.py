@@ -10,12 +10,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from avel_cli import hub
 from avel_cli.cli.main import run
+from avel_cli.hub import registry
 
 
 @pytest.mark.shared
-@pytest.mark.skipif(not hub.models(), reason="the weights that ship are not here")
+@pytest.mark.skipif(not registry.models(), reason="the weights that ship are not here")
 def test_a_real_clip_becomes_valid_results_in_every_format(clips: Path, tmp_path: Path) -> None:
     formats = ["-f", "csv", "-f", "json", "-f", "srt"]
     assert run(["detect", str(clips / "vas_dog_02677.mp4"), *formats, "-o", str(tmp_path), "--device", "cpu"]) == 0

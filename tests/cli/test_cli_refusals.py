@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from avel_cli import checkpoint
 from avel_cli.cli.main import run
-from avel_cli.localizers.ccln import CCLN, CCLNConfig
+from avel_cli.hub import weights_file
+from avel_cli.localizers.ccln.network import CCLN, CCLNConfig
 from tests.datasets.ave_folder import made_up, write_ave_folder
 
 
@@ -41,6 +41,6 @@ def test_weights_for_other_labels_are_not_evaluated(tmp_path, capsys):
     header |= {"labels": ["x", "y", "z"], "encoders": [], "threshold": 0.5, "min_score": 0, "description": ""}
     header |= {"grid": {"start": 0, "stride": 1, "window": 1}, "licence": "", "figures": {}}
     weights = tmp_path / "x.safetensors"
-    checkpoint.save(weights, network.state_dict(), header)
+    weights_file.save(weights, network.state_dict(), header)
     command = ("eval", "--dataset", "ave", "--checkpoint", weights, "--data", folder, "-o", tmp_path)
     assert "knows other labels than the data: label 1 is 'x' there" in refused(capsys, *command)

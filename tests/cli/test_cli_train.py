@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from avel_cli import checkpoint, encoders, hub, localizers
+from avel_cli import encoders, localizers
 from avel_cli.cli import curves
 from avel_cli.cli.main import run
 from avel_cli.cli.train_clips import WIDTHS
@@ -22,6 +22,7 @@ from avel_cli.datasets import ave
 from avel_cli.datasets.ave import Annotations, Clip
 from avel_cli.errors import ModelError
 from avel_cli.evaluation import clips
+from avel_cli.hub import registry, weights_file
 from avel_cli.training.record import read
 from tests.datasets import ave_folder
 
@@ -89,7 +90,7 @@ def test_training_reaches_what_neither_modality_alone_can(large):
 
 def test_a_run_leaves_weights_figures_curves_and_a_table_of_steps(large):
     folder, _, out = large
-    header = checkpoint.read_header(out / "cace-net.ave.safetensors")
+    header = weights_file.read_header(out / "cace-net.ave.safetensors")
     lines = (folder / "Annotations.txt").read_text().splitlines()
     assert header["labels"] == list(dict.fromkeys(line.split("&")[0] for line in lines))
     assert (header["encoders"], header["grid"]["stride"]) == (["vggish", "vgg19"], 1.0)
@@ -130,9 +131,9 @@ def test_selection_on_test_is_said_in_every_output(name, small, tmp_path, capsys
     assert "mean of 2" in output.out and "best" in output.out
     report = json.loads((tmp_path / f"{name}.json").read_text())
     assert len(report["runs"]) == 2 and report["spread"] is not None and "TEST" in report["selection"]
-    header = checkpoint.read_header(tmp_path / f"{name}.safetensors")
+    header = weights_file.read_header(tmp_path / f"{name}.safetensors")
     assert "TEST" in header["selection"] and header["recipe"]["select"] == "test"
-    assert hub.model(str(tmp_path / f"{name}.safetensors")).figures["test segment accuracy"] == report["best"]
+    assert registry.model(str(tmp_path / f"{name}.safetensors")).figures["test segment accuracy"] == report["best"]
 
 
 def test_the_best_seed_is_that_of_the_selecting_split_not_of_test(small, tmp_path, monkeypatch, capsys):
@@ -247,7 +248,7 @@ def test_a_file_that_is_no_localizer_is_refused(tmp_path, capsys):
     other.write_bytes(b"nothing")
     assert run(["detect", "--checkpoint", str(other), str(other)]) == 4
     assert "not a weights file of avel" in capsys.readouterr().err
-    encoder = hub.encoder_file("starter-sound")
+    encoder = registry.encoder_file("starter-sound")
     assert run(["detect", "--checkpoint", str(encoder), str(other)]) == 4
     assert "holds the encoder starter-sound, not a localizer" in capsys.readouterr().err
     assert run(["detect", "-m", "cace-net.starter", "--checkpoint", str(encoder), str(other)]) == 2
@@ -255,10 +256,10 @@ def test_a_file_that_is_no_localizer_is_refused(tmp_path, capsys):
 
 
 def test_weights_whose_labels_do_not_fit_their_network_are_refused(tmp_path):
-    source = hub.model("cace-net.starter").path
-    header = checkpoint.read_header(source)
+    source = registry.model("cace-net.starter").path
+    header = weights_file.read_header(source)
     path = tmp_path / "x.safetensors"
-    checkpoint.save(path, load_file(source), {**header, "labels": ["one"]})
+    weights_file.save(path, load_file(source), {**header, "labels": ["one"]})
     with pytest.raises(ModelError, match="names 1 labels, but its network has 51"):
         localizers.load(path)
 
@@ -289,8 +290,8 @@ def test_videos_of_ones_own_become_weights_that_detect_runs(clips, tmp_path, cap
     features = {path: path.stat().st_mtime_ns for path in (out / "features").iterdir()}
     assert len(features) == 12
     weights = out / "cace-net.folder.safetensors"
-    assert checkpoint.read_header(weights)["labels"] == ["dog", "drum"]
-    assert checkpoint.read_header(weights)["encoders"] == ["starter-sound", "efficientnet-lite0"]
+    assert weights_file.read_header(weights)["labels"] == ["dog", "drum"]
+    assert weights_file.read_header(weights)["encoders"] == ["starter-sound", "efficientnet-lite0"]
 
     assert json.loads((out / "cace-net.folder.json").read_text())["published"] == []
 
@@ -307,7 +308,7 @@ def test_videos_of_ones_own_become_weights_that_detect_runs(clips, tmp_path, cap
     assert run(["detect", str(videos / "drum_kit_demo.mp4"), *given]) == 0
     timeline = json.loads((found / "drum_kit_demo.avel.json").read_text())
     assert timeline["model"]["name"] == "cace-net.folder"
-    assert timeline["model"]["sha256"]["cace-net.folder"] == checkpoint.sha256(weights)
+    assert timeline["model"]["sha256"]["cace-net.folder"] == weights_file.sha256(weights)
     rows = list(csv.DictReader((found / "drum_kit_demo.avel.csv").read_text().splitlines()))
     assert {row["label"] for row in rows} == {"drum"}
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from avel_cli.datasets import ave, ave_files
 from avel_cli.datasets.ave import AVE, Annotations, Clip
 from avel_cli.errors import SetupError
-from avel_cli.evaluation.segments import segment_accuracy
+from avel_cli.metrics.segments import segment_accuracy
 from tests.datasets import ave_folder
 
 PER_CLASS = """

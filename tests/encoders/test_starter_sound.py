@@ -2,11 +2,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from avel_cli import checkpoint, encoders, hub
+from avel_cli import encoders
 from avel_cli.encoders.classes import audioset, imagenet, outputs
-from avel_cli.encoders.grid import Grid
 from avel_cli.encoders.starter_sound import StarterSound, StarterSoundConfig, StarterSoundDense
 from avel_cli.errors import ModelError, UsageError
+from avel_cli.hub import registry, weights_file
+from avel_cli.timeline.grid import Grid
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def test_silence_gives_numbers(sound):
 
 def test_an_encoder_is_rebuilt_from_its_file_alone(tmp_path, sound):
     path = tmp_path / "s.safetensors"
-    checkpoint.save(path, sound.state_dict(), {"kind": "encoder", "network": "starter-sound", "config": {}})
+    weights_file.save(path, sound.state_dict(), {"kind": "encoder", "network": "starter-sound", "config": {}})
     wave = torch.randn(2, sound.window) * 0.1
     again = encoders.load("starter-sound", path)
     assert torch.allclose(again(wave), sound(wave), rtol=0.02, atol=0.02)  # stored as float16
@@ -48,9 +49,9 @@ def test_an_unknown_encoder_is_named():
 
 
 def test_the_weights_that_ship_are_finite_and_small():
-    path = hub.encoder_file("starter-sound")
+    path = registry.encoder_file("starter-sound")
     assert all(tensor.isfinite().all() for tensor in load_file(path).values())
-    assert sum(file.stat().st_size for file in hub.folder().glob("*.safetensors")) <= 20e6
+    assert sum(file.stat().st_size for file in registry.folder().glob("*.safetensors")) <= 20e6
 
 
 @pytest.mark.parametrize(("duration", "count"), [(0.02, 1), (1.0, 1), (10.0, 10), (10.05, 10), (10.2, 11), (9.95, 10)])

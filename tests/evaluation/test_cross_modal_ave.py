@@ -9,13 +9,13 @@ import h5py
 import pytest
 import torch
 
-from avel_cli import checkpoint, hub
 from avel_cli.datasets.ave import Annotations
 from avel_cli.errors import UsageError
-from avel_cli.evaluation.cross_modal import CrossModalAccuracy, cross_modal_accuracy, position_baselines
 from avel_cli.evaluation.cross_modal_ave import check_lists, evaluate_cross_modal, lists_of
-from avel_cli.localizers.ccln import CCLN, CCLNConfig
-from avel_cli.localizers.ccln_branch import BRANCH, CrossModalBranch, CrossModalConfig
+from avel_cli.hub import registry, weights_file
+from avel_cli.localizers.ccln.branch import BRANCH, CrossModalBranch, CrossModalConfig
+from avel_cli.localizers.ccln.network import CCLN, CCLNConfig
+from avel_cli.metrics.matching import CrossModalAccuracy, cross_modal_accuracy, position_baselines
 from tests.datasets.ave_folder import made_up, split_evenly, write_ave_folder
 
 CLIPS = made_up(2, categories=7)
@@ -40,7 +40,7 @@ def write(path: Path, network: CCLN | CrossModalBranch, name: str) -> Path:
         "encoders": [],
     }
     header |= {"labels": [str(label) for label in range(3)] if name == "ccln" else [], "grid": {}, "threshold": 0.5}
-    checkpoint.save(
+    weights_file.save(
         path, network.state_dict(), {**header, "min_score": 0, "description": "", "licence": "", "figures": {}}
     )
     return path
@@ -82,7 +82,7 @@ def test_the_figures_are_those_of_the_metric_on_all_clips_at_once(folder, whole,
     monkeypatch.setattr("avel_cli.evaluation.cross_modal_ave.TOGETHER", 2)
     in_parts = evaluate_cross_modal(whole, folder, lists="localization", alone=False, device="cpu").accuracy
     network = CCLN(CCLNConfig(num_classes=3, d_model=16)).eval()
-    checkpoint.load_into(network, whole)
+    weights_file.load_into(network, whole)
     rows = split_evenly(len(CLIPS))["test"]
     audio, visual = (
         torch.from_numpy(h5py.File(folder / f"{name}_feature.h5")["avadataset"][rows]).float()
@@ -105,7 +105,7 @@ def test_neither_kind_of_weights_is_scored_on_the_lists_of_the_other(folder, who
 
 
 def test_weights_that_did_not_learn_from_ave_are_told_from_those_that_did(folder):
-    starter = hub.model("ccln.starter").path
+    starter = registry.model("ccln.starter").path
     with pytest.raises(UsageError, match=r"did not learn from AVE; train ccln-branch with avel train --dataset ave$"):
         evaluate_cross_modal(starter, folder, device="cpu")
     with pytest.raises(

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from avel_cli.localizers.cace_net import CACENet, CACENetConfig
-from avel_cli.localizers.cace_net_official import from_official
+from avel_cli.localizers.cace_net.network import CACENet, CACENetConfig
+from avel_cli.localizers.cace_net.published import from_official
 from tests.localizers.cace_net_reference import OFFICIAL_GUIDES, PARITY, draw, seeded_weight
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avel_cli.localizers.blocks import DenseOutput, ResidualScale
+from avel_cli.localizers.dense.blocks import DenseOutput, ResidualScale
 
 SIZES = {"audio_dim": 6, "visual_dim": 10, "num_classes": 5, "d_model": 16, "head_dim": 12, "levels": 4}
 LENGTHS = (37, 64, 5)  # steps of the videos of `videos`

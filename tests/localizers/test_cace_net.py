@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from avel_cli.localizers.cace_net import CACENet, CACENetConfig, CACENetOutput
-from avel_cli.training.losses import cace_net_loss
+from avel_cli.localizers.cace_net.loss import cace_net_loss
+from avel_cli.localizers.cace_net.network import CACENet, CACENetConfig, CACENetOutput
 
 GUIDES = ["co-guide", "audio-guide", "visual-guide", "none"]
 

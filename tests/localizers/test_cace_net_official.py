@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from avel_cli.errors import ModelError
-from avel_cli.localizers.cace_net import CACENet, CACENetConfig
-from avel_cli.localizers.cace_net_official import from_official, official_views
+from avel_cli.localizers.cace_net.network import CACENet, CACENetConfig
+from avel_cli.localizers.cace_net.published import from_official, official_views
 from tests.localizers.cace_net_reference import OFFICIAL_GUIDES
 
 PUBLISHED_SIZES = {"co-guide": 9_283_417, "visual-guide": 7_870_295, "none": 7_326_807}

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from avel_cli.localizers.cace_net import NOISE_STD, CACENet, CACENetOutput
-from avel_cli.localizers.cace_net_official import official_views
-from avel_cli.training.losses import CACENetLoss, cace_net_loss
+from avel_cli.localizers.cace_net.loss import CACENetLoss, cace_net_loss
+from avel_cli.localizers.cace_net.network import NOISE_STD, CACENet, CACENetOutput
+from avel_cli.localizers.cace_net.published import official_views
 from tests.localizers.cace_net_reference import OFFICIAL_GUIDES, relative_error, seeded_weight
 
 TOLERANCE = 1e-5

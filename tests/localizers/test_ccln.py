@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avel_cli.evaluation.segments import decode_segments
-from avel_cli.localizers.ccln import CCLN, BimodalInteraction, CCLNConfig, CCLNOutput, FusionGate
-from avel_cli.localizers.ccln_branch import CrossModalBranch, CrossModalConfig
-from avel_cli.training.ccln_losses import CCLNWeights, ccln_loss, cross_modal_loss, weak_ccln_loss
+from avel_cli.localizers.ccln.branch import CrossModalBranch, CrossModalConfig
+from avel_cli.localizers.ccln.loss import CCLNWeights, ccln_loss, cross_modal_loss, weak_ccln_loss
+from avel_cli.localizers.ccln.network import CCLN, BimodalInteraction, CCLNConfig, CCLNOutput, FusionGate
+from avel_cli.metrics.segments import decode_segments
 
 OFF = {"sbi_gate": "none", "fee": "off", "wccl": False, "branch": False}
 SWITCHES = [

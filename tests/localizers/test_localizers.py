@@ -8,7 +8,7 @@ import torch
 
 from avel_cli.errors import UsageError
 from avel_cli.localizers import LOCALIZERS, localizer_class
-from avel_cli.localizers.tags import TagsConfig
+from avel_cli.localizers.tagged.tags import TagsConfig
 
 LONE = TagsConfig(1, 1280, ((0,),), ((0,),), ((),))  # one label
 NEEDED = {"tagged": {"network": "cace-net", "tags": LONE}, "tagged-loco": {"tags": LONE}}

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from avel_cli import recipes
-from avel_cli.localizers.blocks import DenseOutput
-from avel_cli.localizers.loco import LocalBlock, LoCo, LoCoConfig, interpolation, sample, sliding_attention
+from avel_cli.localizers.dense.blocks import DenseOutput
+from avel_cli.localizers.loco.network import LocalBlock, LoCo, LoCoConfig, interpolation, sample, sliding_attention
 from tests.localizers.dense_cases import LENGTHS, SIZES, alone, awake, built, largest_difference, untaught, videos
 
 CONFIG = LoCoConfig(**SIZES, heads=2, max_seq_len=96)

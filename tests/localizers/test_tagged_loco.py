@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from avel_cli.localizers.tagged_loco import ABSENT, TaggedLoCo, TaggedLoCoConfig
-from avel_cli.localizers.tags import TagsConfig
+from avel_cli.localizers.tagged.loco import ABSENT, TaggedLoCo, TaggedLoCoConfig
+from avel_cli.localizers.tagged.tags import TagsConfig
 
 TAGS = TagsConfig(3, 1280, ((0,), (1,), (2,)), ((),) * 3, ((0,), (1,), (2,)), reach=0)
 MODEL = {"d_model": 16, "heads": 2, "head_dim": 16, "levels": 3, "unimodal_layers": 1, "window": 4, "lcc": "off"}

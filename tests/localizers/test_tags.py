@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from avel_cli import checkpoint, localizers, recipes
+from avel_cli import localizers, recipes
 from avel_cli.errors import UsageError
-from avel_cli.localizers.tagged import BOUND, Tagged, TaggedConfig
-from avel_cli.localizers.tags import Tags, TagsConfig
+from avel_cli.hub import weights_file
+from avel_cli.localizers.tagged.network import BOUND, Tagged, TaggedConfig
+from avel_cli.localizers.tagged.tags import Tags, TagsConfig
 
 CONFIG = TagsConfig(2, 1280, sounds=((0, 1), (2,)), scenes=((0, 5), ()), pictures=((), (0,)), reach=0)
 
@@ -72,7 +73,7 @@ def test_a_network_can_never_forget_what_the_tags_say(network, tags, tmp_path):
 
     header = {"kind": "localizer", "name": "own", "network": "tagged", "config": recipes.to_dict(model.config)}
     facts = dict.fromkeys(("grid", "encoders", "threshold", "min_score", "description", "licence", "figures"), 0)
-    checkpoint.save(tmp_path / "own.safetensors", model.state_dict(), {**facts, **header, "labels": ["a", "b"]})
+    weights_file.save(tmp_path / "own.safetensors", model.state_dict(), {**facts, **header, "labels": ["a", "b"]})
     again = localizers.load(tmp_path / "own.safetensors")
     again.tags.adopt(tags.heads.sound, tags.heads.picture)
     torch.testing.assert_close(again(audio, visual).label_logits, model(audio, visual).label_logits, atol=0.1, rtol=0.1)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from avel_cli.errors import ModelError
-from avel_cli.localizers.blocks import ResidualScale, UnimodalEncoder
-from avel_cli.localizers.unav import DependencyBlock, UnAV, UnAVConfig
-from avel_cli.localizers.unav_official import from_official, official_views
+from avel_cli.localizers.dense.blocks import ResidualScale, UnimodalEncoder
+from avel_cli.localizers.unav.network import DependencyBlock, UnAV, UnAVConfig
+from avel_cli.localizers.unav.published import from_official, official_views
 from tests.localizers.dense_cases import LENGTHS, SIZES, alone, built, largest_difference, untaught, videos
 
 CONFIG = UnAVConfig(**SIZES, heads=2, max_seq_len=96, dependency_dim=4, chunk_classes=2)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from avel_cli.localizers.blocks import DenseOutput
-from avel_cli.localizers.unav import UnAV, UnAVConfig
-from avel_cli.localizers.unav_official import from_official, official_views
-from avel_cli.training.dense_losses import LossNormaliser, assign_labels, dense_loss
+from avel_cli.localizers.dense.blocks import DenseOutput
+from avel_cli.localizers.dense.loss import LossNormaliser, assign_labels, dense_loss
+from avel_cli.localizers.unav.network import UnAV, UnAVConfig
+from avel_cli.localizers.unav.published import from_official, official_views
 from tests.localizers.unav_reference import LENGTH, PARITY, published_inputs, published_weights
 
 OFFICIAL = UnAVConfig(max_seq_len=LENGTH, official_padding=True, official_mask_order=True)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from avel_cli.encoders.grid import Grid
 from avel_cli.timeline.events import Event
+from avel_cli.timeline.grid import Grid
 from avel_cli.timeline.labels import LabelScores, decode, most_special
 
 LABELS = ("dog", "speech", "animal")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avel_cli.encoders.grid import Grid
+from avel_cli.timeline.grid import Grid
 from avel_cli.timeline.proposals import Level, Proposals, decode, merge_windows, propose, soft_nms, to_seconds, to_steps
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"

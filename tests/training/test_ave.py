@@ -12,16 +12,17 @@ import pytest
 import torch
 from torch import nn
 
-from avel_cli import checkpoint, localizers, recipes
+from avel_cli import localizers, recipes
 from avel_cli.errors import UsageError
 from avel_cli.evaluation import clips as evaluation
-from avel_cli.localizers.cace_net_official import official_views
-from avel_cli.localizers.cace_net_weak import WeakCACENet, WeakCACENetConfig
+from avel_cli.hub import weights_file
+from avel_cli.localizers.cace_net.loss import cace_net_loss
+from avel_cli.localizers.cace_net.published import official_views
+from avel_cli.localizers.cace_net.weak import WeakCACENet, WeakCACENetConfig
+from avel_cli.localizers.ccln.loss import bag_loss
 from avel_cli.training import ave
 from avel_cli.training.ave import AVERecipe, Batch, Batches
-from avel_cli.training.ccln_losses import bag_loss
 from avel_cli.training.loop import fit
-from avel_cli.training.losses import cace_net_loss
 from avel_cli.training.record import read
 from tests.localizers.cace_net_reference import relative_error
 from tests.localizers.conftest import clips, network, official, one_thread, parameters, reference  # noqa: F401
@@ -179,7 +180,7 @@ def test_training_learns_and_its_weights_answer_the_same_from_disk(name, tmp_pat
     path = tmp_path / "w.safetensors"
     ave.save(trained, plan, path, learn.names, {"accuracy": 1.0})
     assert torch.equal(evaluation.predict(ave.forward(localizers.load(path)), test, plan.task), said)
-    header = checkpoint.read_header(path)
+    header = weights_file.read_header(path)
     assert (header["network"], header["labels"], header["encoders"]) == (
         plan.localizer,
         list(learn.names),

@@ -14,8 +14,8 @@ from avel_cli.cli.console import Console
 from avel_cli.cli.jobs import TrainJob
 from avel_cli.cli.train_cross_modal import ave as train_ave
 from avel_cli.errors import ModelError
-from avel_cli.evaluation.cross_modal import cross_modal_accuracy, position_baselines
 from avel_cli.evaluation.cross_modal_ave import evaluate_cross_modal
+from avel_cli.metrics.matching import cross_modal_accuracy, position_baselines
 from avel_cli.training import cross_modal
 from avel_cli.training.cross_modal import CrossModalRecipe, Pairs
 from tests.datasets.ave_folder import made_up, write_ave_folder

@@ -6,16 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from avel_cli import checkpoint, recipes
+from avel_cli import recipes
 from avel_cli.datasets.dense import Sample
-from avel_cli.encoders.grid import Grid
 from avel_cli.errors import UsageError
 from avel_cli.evaluation import dense as evaluation
-from avel_cli.evaluation.detection import Rows, evaluate
-from avel_cli.localizers.blocks import DenseOutput
-from avel_cli.localizers.dense_windows import Rows as FeatureRows
-from avel_cli.localizers.dense_windows import propose_windows
-from avel_cli.localizers.loco import LoCo, LoCoConfig
+from avel_cli.hub import weights_file
+from avel_cli.localizers.dense.blocks import DenseOutput
+from avel_cli.localizers.dense.windows import Rows as FeatureRows
+from avel_cli.localizers.dense.windows import propose_windows
+from avel_cli.localizers.loco.network import LoCo, LoCoConfig
+from avel_cli.metrics.detection import Rows, evaluate
+from avel_cli.timeline.grid import Grid
 from avel_cli.training import dense
 from avel_cli.training.dense import Crops, DenseRecipe
 
@@ -134,10 +135,10 @@ def test_weights_say_how_they_are_used(trained, recipe, tmp_path):
     network, _ = trained
     path = tmp_path / "w.safetensors"
     dense.save(network, recipe, path, {"mAP": 1.0}, labels=["a", "b"], grid=GRID, encoders=("x", "y"))
-    header = checkpoint.read_header(path)
+    header = weights_file.read_header(path)
     assert (header["network"], header["steps"], header["grid"]["stride"]) == ("loco", 64, 0.25)
-    again = LoCo(checkpoint.config(LoCoConfig, path))
-    checkpoint.load_into(again, path)
+    again = LoCo(weights_file.config(LoCoConfig, path))
+    weights_file.load_into(again, path)
     assert again.config == network.config
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from avel_cli import checkpoint, encoders, recipes
+from avel_cli import encoders, recipes
 from avel_cli.encoders.efficientat import EfficientAT, EfficientATConfig
 from avel_cli.encoders.efficientnet_lite0 import EfficientNetLite0, EfficientNetLite0Config
+from avel_cli.hub import weights_file
 from avel_cli.training import distil
 from avel_cli.training.distil import DistilRecipe, grey, microphone
 
@@ -65,10 +66,10 @@ def test_the_student_starts_from_the_pictures_and_comes_closer_to_its_teacher(co
 
 def test_weights_are_written_with_their_recipe(corpus, teacher, tmp_path, monkeypatch):
     path = tmp_path / "teacher.safetensors"
-    checkpoint.save(path, teacher.state_dict(), {"kind": "encoder", "network": "efficientat-mn04", "config": {}})
+    weights_file.save(path, teacher.state_dict(), {"kind": "encoder", "network": "efficientat-mn04", "config": {}})
     recipe = recipes.load(DistilRecipe, "starter-sound", [*TINY, "schedule.steps=1"])
     written = distil.train(recipe, [corpus], tmp_path / "out", weights={"efficientat-mn04": path})
-    header = checkpoint.read_header(written)
+    header = weights_file.read_header(written)
     assert (header["network"], header["licence"], header["recipe"]["teacher"]) == (
         "starter-sound",
         "CC BY 4.0",

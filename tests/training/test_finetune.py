@@ -15,11 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from avel_cli import checkpoint, encoders, published, recipes
+from avel_cli import encoders, published, recipes
 from avel_cli.encoders.resnet50 import ResNet50, ResNet50Config
 from avel_cli.encoders.vgg19 import VGG19, VGG19Config, ave_frame_indices
 from avel_cli.errors import ModelError, UsageError
 from avel_cli.extract import Extractor
+from avel_cli.hub import weights_file
 from avel_cli.media.probe import probe
 from avel_cli.training import finetune
 from avel_cli.training.finetune import FinetuneRecipe, Matcher, info_nce, matching_accuracy, run, tune
@@ -66,7 +67,7 @@ def tiny(monkeypatch, tmp_path):
         monkeypatch.setitem(encoders.ENCODERS, name, kind)
         files[name] = tmp_path / f"{name}.safetensors"
         header = {"kind": "encoder", "network": name, "config": {}, "licence": "CC0"}
-        checkpoint.save(files[name], module.state_dict(), header, torch.float32)
+        weights_file.save(files[name], module.state_dict(), header, torch.float32)
     return files
 
 
@@ -213,7 +214,7 @@ def test_a_run_from_videos_learns_and_its_encoder_makes_features(tiny, videos, t
     assert log[-1]["lr"] == pytest.approx(0.01)
     assert any("mute.mkv" in line and "no audio track" in line for line in said)
     assert any("gone.mp4: no such file" in line for line in said)
-    header = checkpoint.read_header(path)
+    header = weights_file.read_header(path)
     assert (header["network"], header["licence"], header["videos"]) == ("resnet50", "CC0", 8)
     before, after = encoders.load("resnet50", tiny["resnet50"]), encoders.load("resnet50", path)
     changed = {name for name, value in after.state_dict().items() if not torch.equal(value, before.state_dict()[name])}
@@ -221,7 +222,7 @@ def test_a_run_from_videos_learns_and_its_encoder_makes_features(tiny, videos, t
     extractor = Extractor(["resnet50"], device="cpu", weights={"resnet50": path})
     features = extractor.features(probe(videos[0]), "resnet50").values
     assert features.shape == (2, 7, 7, 16)
-    assert extractor.facts(probe(videos[0]), "resnet50")["weights"] == checkpoint.sha256(path)
+    assert extractor.facts(probe(videos[0]), "resnet50")["weights"] == weights_file.sha256(path)
 
 
 def test_pairs_are_made_once_and_again_when_something_else_is_asked_for(tiny, videos, tmp_path):
@@ -347,7 +348,7 @@ def test_a_weights_file_of_avel_is_taken_as_it_is_and_one_of_another_network_ref
     path = tmp_path / "mine.safetensors"
     header = {"kind": "encoder", "network": "resnet50", "config": {"frames_per_second": 1}}
     torch.manual_seed(0)
-    checkpoint.save(path, ResNet50(ResNet50Config()).state_dict(), header)
+    weights_file.save(path, ResNet50(ResNet50Config()).state_dict(), header)
     assert published.prepare(["resnet50"], offline=True, files={"resnet50": path}) == {"resnet50": path}
     features = Extractor(["resnet50"], device="cpu", weights={"resnet50": path}).features(probe(videos[0]), "resnet50")
     assert features.values.shape == (2, 7, 7, 2048)

@@ -8,13 +8,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from avel_cli import checkpoint, localizers, recipes
+from avel_cli import localizers, recipes
 from avel_cli.datasets.composed import Label
 from avel_cli.datasets.composed_clips import ComposedClips
 from avel_cli.errors import UsageError
 from avel_cli.evaluation import starter as evaluation
-from avel_cli.localizers.tagged import Tagged, TaggedConfig
-from avel_cli.localizers.tags import TagsConfig
+from avel_cli.hub import weights_file
+from avel_cli.localizers.tagged.network import Tagged, TaggedConfig
+from avel_cli.localizers.tagged.tags import TagsConfig
 from avel_cli.training import starter
 from avel_cli.training.starter import StarterRecipe
 
@@ -70,7 +71,7 @@ def test_weights_hold_everything_that_is_needed_to_use_them(clips, tmp_path):
     recipe = tiny("ccln.starter", 2)
     model = starter.train(recipe, fresh(recipe), clips, tmp_path)
     starter.save(model, recipe, tmp_path / "own.safetensors", {"F1": 1.0})
-    header = checkpoint.read_header(tmp_path / "own.safetensors")
+    header = weights_file.read_header(tmp_path / "own.safetensors")
     assert (header["name"], header["network"], header["labels"]) == ("ccln.starter", "tagged", list(LABELS))
     assert recipes.build(StarterRecipe, header["recipe"]) == recipe
     loaded = localizers.load(tmp_path / "own.safetensors").network
