@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from avel_cli.errors import AvelError, InputError, MediaError, ModelError, SetupError, UsageError
+    from avel_cli.experiments import evaluate, train
+    from avel_cli.features import extract
     from avel_cli.pipeline import Detector, Options, detect
     from avel_cli.timeline.events import Event, Timeline
 
@@ -31,12 +33,17 @@ __all__ = [
     "Timeline",
     "UsageError",
     "detect",
+    "evaluate",
+    "extract",
+    "train",
 ]
 
 _HOMES = {
     "avel_cli.errors": ("AvelError", "InputError", "MediaError", "ModelError", "SetupError", "UsageError"),
     "avel_cli.pipeline": ("Detector", "Options", "detect"),
     "avel_cli.timeline.events": ("Event", "Timeline"),
+    "avel_cli.experiments": ("evaluate", "train"),
+    "avel_cli.features": ("extract",),
 }
 
 

@@ -17,6 +17,65 @@ from avel_cli.errors import UsageError, nearest
 
 T = TypeVar("T")
 FOLDER = Path(__file__).parent / "recipes"
+KINDS = ("localizer", "distil", "finetune")
+DEFAULTS = {  # data set and model → recipe
+    ("sounds", "starter-sound"): "starter-sound",
+    ("starter", "cace-net"): "cace-net.starter",
+    ("starter", "ccln"): "ccln.starter",
+    ("starter", "loco"): "loco.starter",
+    ("ave", "cace-net"): "cace-net.ave",
+    ("ave", "ccln"): "ccln.ave",
+    ("ave", "ccln-branch"): "ccln.ave-cross-modal",
+    ("ave", "resnet50"): "resnet50.finetune",
+    ("ave", "vgg19"): "vgg19.finetune",
+    ("unav100", "loco"): "loco.unav100-onepeace",
+    ("unav100", "unav"): "unav.unav100-i3d",
+    ("folder", "cace-net"): "cace-net.folder",
+    ("folder", "resnet50"): "resnet50.finetune",
+    ("folder", "vgg19"): "vgg19.finetune",
+}
+
+
+def datasets() -> list[str]:
+    """Names of the data sets that there are recipes for, but for one's own videos."""
+    return sorted({name for name, _ in DEFAULTS} - {"folder"})
+
+
+def models(dataset: str | None = None) -> list[str]:
+    """What can be trained, on one data set or on any."""
+    return list(dict.fromkeys(model for name, model in DEFAULTS if dataset in (None, name)))
+
+
+def default(dataset: str, model: str) -> str:
+    """The recipe of a model on a data set.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if (dataset, model) not in DEFAULTS:
+        known = ", ".join(models(dataset))
+        raise UsageError(f"there is no recipe for {model} on {dataset}; --model can be {known}")
+    return DEFAULTS[dataset, model]
+
+
+def shipped() -> list[str]:
+    """Names of the recipes that ship, without those that are only the base of others."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "everyday")
+
+
+def read(name: str, changes: Sequence[str] = ()) -> tuple[str, dict[str, Any]]:
+    """The kind of a recipe, and its values with `changes` applied; `build` makes its dataclass of them.
+
+    Raises:
+        UsageError: as `load`.
+    """
+    values = _read(name, ())
+    for change in changes:
+        _apply(values, change)
+    kind = values.pop("kind", "localizer")
+    if kind not in KINDS:
+        raise UsageError(f"{name}: kind is {kind!r}, not one of {', '.join(KINDS)}")
+    return kind, values
 
 
 def load(kind: type[T], name: str, changes: Sequence[str] = ()) -> T:
@@ -27,18 +86,14 @@ def load(kind: type[T], name: str, changes: Sequence[str] = ()) -> T:
     Raises:
         UsageError: if there is no such recipe, a key is unknown, or a value has the wrong type.
     """
-    values = _read(name, ())
-    for change in changes:
-        _apply(values, change)
-    return build(kind, values)
+    return build(kind, read(name, changes)[1])
 
 
 def _read(name: str, above: tuple[str, ...]) -> dict[str, Any]:
     """The values of a recipe on top of those of its base; `above` are the recipes that are based on it."""
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
-        known = sorted(p.stem for p in FOLDER.glob("*.toml"))
-        raise UsageError(f'no recipe "{name}"{nearest(name, known)}; or give a .toml file')
+        raise UsageError(f'no recipe "{name}"{nearest(name, shipped())}; or give a .toml file')
     if name in above:
         raise UsageError(f"{path}: is its own base, by way of {', '.join(above)}")
     try:

@@ -19,14 +19,16 @@ PACKAGE = Path(avel_cli.__file__).parent
 # From top to bottom: a part may import what stands below it or beside it, but not in a circle.
 LAYERS = [
     {"cli"},
-    {"pipeline", "extract", "query", "published", "training", "evaluation"},
+    {"experiments", "features"},
+    {"training", "evaluation"},
     {"datasets"},
+    {"pipeline", "extraction", "query", "published"},
     {"tasks"},
     {"localizers", "encoders"},
     {"metrics", "recipes", "hub"},
     {"writers", "timeline"},
     {"media"},
-    {"errors"},
+    {"errors", "inputs"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 SLOW = ("torch", "numpy", "pandas", "rich")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from avel_cli.extract import Extractor
+from avel_cli.extraction import Extractor
 from avel_cli.media import probe
 from avel_cli.pipeline import Detector, Options
 from avel_cli.tasks.clips import segment_scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
 import traceback
@@ -14,6 +15,8 @@ import click
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
+
+    from avel_cli.metrics.report import Report
 
 Listener = Callable[[float, float], None]  # (seconds of media, or bytes, done; and in all)
 
@@ -79,6 +82,15 @@ class Console(logging.Handler):
         if title:
             click.echo(_one_line(title))  # rich would wrap it to the width of the table
         Terminal().print(table)
+
+    def report(self, report: Report, *, as_json: bool = False) -> None:
+        """Figures on stdout, as a table or as JSON, and what is to be said beside them."""
+        if as_json:
+            self.result_stream().write(json.dumps(report.values, indent=2, ensure_ascii=False) + "\n")
+            return
+        self.table(report.columns, report.rows, title=report.title)
+        for note in report.notes:
+            self.say(note)
 
     def facts(self, facts: Mapping[str, str]) -> None:
         """Names and values on stdout, one a line."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 
 import click
 
+from avel_cli import datasets
 from avel_cli.cli import options
 from avel_cli.cli.console import Console
+from avel_cli.datasets import DATASETS
 from avel_cli.errors import SetupError
 
-DATASETS = {"ave": "avel_cli.datasets.ave", "unav100": "avel_cli.datasets.unav100"}
+CHECKED = [name for name in DATASETS if name not in ("starter", "folder")]
 
 
 @click.group(short_help="Check the folder of a published data set.")
@@ -26,14 +27,16 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("dataset", type=click.Choice(list(DATASETS)))
+@click.argument("dataset", type=click.Choice(CHECKED))
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON.")
 @options.verbosity
 @click.pass_obj
 def check(console: Console, /, dataset: str, folder: Path, as_json: bool) -> None:
     """Check the files of DATASET in FOLDER; the exit code is 4 if something needed is missing or wrong."""
-    findings = import_module(DATASETS[dataset]).check(folder)
+    look = datasets.dataset(dataset).check
+    assert look is not None
+    findings = look(folder)
     if as_json:
         console.result_stream().write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
     else:

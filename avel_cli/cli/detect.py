@@ -14,8 +14,8 @@ import click
 
 from avel_cli.cli import options
 from avel_cli.cli.console import Console
-from avel_cli.cli.inputs import find_inputs
 from avel_cli.errors import InputError, UsageError
+from avel_cli.inputs import find_inputs
 from avel_cli.timeline.events import Timeline
 from avel_cli.writers import ONE_TIMELINE, WRITERS, write_file
 from avel_cli.writers.files import plan_files

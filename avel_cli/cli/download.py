@@ -43,7 +43,7 @@ def download(
     from avel_cli.hub import registry
     from avel_cli.hub.catalogue import size_text
 
-    datasets = [name for name in names if name in download_data.FILES]
+    datasets = [name for name in names if download_data.fetchable(name)]
     wanted = [_of_family(name) for name in names if name not in datasets]
     if to and not datasets:
         raise UsageError("--to is for data sets; weights go to AVEL_CACHE")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
 
 from avel_cli.cli.console import Console
-from avel_cli.cli.data import DATASETS
+from avel_cli.datasets import DATASETS, dataset
 from avel_cli.hub import downloads, registry
 from avel_cli.hub.catalogue import Asset
 from avel_cli.writers.files import make_folder, whole_path
 
-FILES = {"unav100": "unav100_annotations.json"}  # data set → the file of its asset
 NAMED = 5  # files of the Hub's repository that are named
+
+
+def fetchable(name: str) -> bool:
+    """Whether something of this data set can be fetched."""
+    return name in DATASETS and bool(dataset(name).asset)
 
 
 def missing(names: Iterable[str], folder: Path | None) -> list[Asset]:
@@ -49,11 +52,12 @@ def fetch(console: Console, name: str, folder: Path | None) -> None:
         if source.repo and (files := downloads.files_beside(source)):
             first = ", ".join(files[:NAMED]) + (", …" if len(files) > NAMED else "")
             console.say(f"{source.place} holds {len(files)} files, of which avel uses the annotations alone: {first}")
-    findings = import_module(DATASETS[name]).check(target.parent)
+    look = dataset(name).check
+    findings = look(target.parent) if look else []
     lines = [[finding.name, finding.state, finding.detail, finding.remedy] for finding in findings]
     console.table(["what", "state", "detail", "what to do"], lines, title=f"{name} in {target.parent}")
     console.say(f"once the rest is there: avel data check {name} {target.parent}")
 
 
 def _target(name: str, folder: Path | None) -> Path:
-    return (folder or registry.cache() / "datasets" / name) / FILES[name]
+    return (folder or registry.cache() / "datasets" / name) / dataset(name).file

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from avel_cli.cli import options
 from avel_cli.cli.console import Console
-from avel_cli.cli.inputs import find_inputs
 from avel_cli.encoders import ENCODERS
-from avel_cli.errors import InputError, UsageError
-from avel_cli.writers.files import make_folder, result_names
-
-if TYPE_CHECKING:
-    from avel_cli.extract import Extractor
-
-log = logging.getLogger("avel")
-
-Jobs = dict[Path, dict[str, Path]]
+from avel_cli.errors import UsageError
+from avel_cli.inputs import find_inputs
 
 
 @click.command(short_help="Write the features of video files.")
@@ -31,7 +19,7 @@ Jobs = dict[Path, dict[str, Path]]
 @click.option(
     "-e",
     "--encoder",
-    "names",
+    "encoders",
     type=click.Choice(list(ENCODERS)),
     multiple=True,
     required=True,
@@ -42,7 +30,7 @@ Jobs = dict[Path, dict[str, Path]]
 @click.option(
     "-f",
     "--format",
-    "kind",
+    "format",
     type=click.Choice(["safetensors", "npy", "h5"]),
     default="safetensors",
     show_default=True,
@@ -64,14 +52,9 @@ Jobs = dict[Path, dict[str, Path]]
 def extract(
     console: Console,
     /,
-    paths: Sequence[str],
-    names: Sequence[str],
-    output: Path,
-    kind: str,
-    annotations: Path | None,
-    by_index: bool,
-    recursive: bool,
-    overwrite: bool,
+    paths: tuple[str, ...],
+    encoders: tuple[str, ...],
+    weights: dict[str, Path],
     **settings: Any,
 ) -> None:
     """Write the features that encoders make of video files, a file for each; what is there already stays.
@@ -81,86 +64,10 @@ def extract(
     avel extract films/ -e i3d-rgb -e i3d-flow -e vggish-unav -f npy -o features
     avel extract AVE/ -e vgg19 -e vggish -f h5 --annotations Annotations.txt -o features
     """
-    if (kind == "h5") != (annotations is not None):
+    if (settings["format"] == "h5") != (settings["annotations"] is not None):
         raise UsageError("-f h5 and --annotations Annotations.txt belong together")
-    inputs = find_inputs(paths, recursive)
-    settings["by_index"] = by_index or annotations is not None
-    if annotations:
-        from avel_cli.datasets import ave_features
-        from avel_cli.datasets.ave_files import SEGMENTS
+    find_inputs(paths, settings["recursive"])  # a wrong path is told before anything slow is imported
+    files = options.named(weights, encoders)
+    from avel_cli import features
 
-        inputs = ave_features.videos(annotations, inputs)
-        settings["segments"] = SEGMENTS
-    make_folder(output)
-    jobs = _jobs(inputs, names, output, ".npy" if kind == "npy" else ".safetensors")
-    load = cache(partial(_load, console, names, **settings))
-    if annotations and len({encoder.modality for encoder in load().encoders.values()}) < len(set(names)):
-        raise UsageError("-f h5 makes one file of pictures and one of sound: give one encoder of each at most")
-    if annotations and not overwrite:
-        ave_features.check_absent(output, [encoder.modality for encoder in load().encoders.values()])
-    _run(console, jobs, load, overwrite)
-    if annotations:
-        for name, encoder in load().encoders.items():
-            features = {path.stem: files[name] for path, files in jobs.items()}
-            path = ave_features.assemble(annotations, features, name, encoder.modality, output)
-            console.say(f"{len(jobs)} videos: {name} → {path}")
-
-
-def _jobs(inputs: Sequence[Path], names: Sequence[str], folder: Path, suffix: str) -> Jobs:
-    """Which file each encoder writes for each input."""
-    from avel_cli.extract import feature_file
-
-    stems = result_names([Path(os.path.abspath(path)) for path in inputs])
-    return {
-        path: {name: feature_file(folder, stem, name, suffix) for name in dict.fromkeys(names)}
-        for path, stem in zip(inputs, stems, strict=True)
-    }
-
-
-def _load(
-    console: Console,
-    names: Sequence[str],
-    *,
-    weights: Mapping[str, Path],
-    device: str,
-    frames_per_second: int | None,
-    offline: bool,
-    **how: Any,
-) -> Extractor:
-    from avel_cli.extract import Extractor, Options
-    from avel_cli.published import prepare
-
-    files = options.named(weights, names)
-    prepare(names, offline=offline, files=files, say=console.say, watch=console.download)
-    settings: dict[str, Any] = {"frames_per_second": frames_per_second, "offline": offline, "weights": files}
-    return Extractor(names, Options(**how), device, **settings)
-
-
-def _run(console: Console, jobs: Jobs, load: Callable[[], Extractor], overwrite: bool) -> None:
-    """Do the jobs; a failure is said and the others go on.
-
-    Raises:
-        InputError: at the end, if any of them failed.
-    """
-    from avel_cli.media.probe import probe
-
-    failed = skipped = 0
-    for number, (path, outputs) in enumerate(jobs.items(), 1):
-        for name, output in outputs.items():
-            try:
-                media, extractor = probe(path), load()
-                with console.progress(f"{number}/{len(jobs)} {path.name} {name}") as listener:
-                    warnings = extractor.write(media, name, output, listener, overwrite=overwrite)
-            except InputError as error:
-                console.fail(error)
-                failed += 1
-                continue
-            skipped += warnings is None
-            if warnings is not None:
-                console.say(f"{path}: {name} → {output}")
-            for warning in warnings or ():
-                console.say(f"warning: {path}: {warning}")
-    if skipped:
-        console.say(f"{skipped} of {len(jobs) * len(next(iter(jobs.values())))} features were there already")
-    if failed:
-        raise InputError(f"{failed} features could not be made; the same command tries them again")
+    features.extract(paths, encoders, weights=files, hooks=options.hooks(console), **settings)

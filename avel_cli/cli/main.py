@@ -23,6 +23,7 @@ COMMANDS = {
     "query": "avel_cli.cli.query:query",
     "train": "avel_cli.cli.train:train",
     "eval": "avel_cli.cli.eval:evaluate",
+    "recipes": "avel_cli.cli.recipes:recipes",
     "data": "avel_cli.cli.data:data",
     "models": "avel_cli.cli.models:models",
     "download": "avel_cli.cli.download:download",

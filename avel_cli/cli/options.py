@@ -7,12 +7,15 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from avel_cli.cli.console import Console
 from avel_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from avel_cli.experiments import Hooks
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -42,17 +45,8 @@ def verbosity(command: Command) -> Command:
 
 
 def model(command: Command) -> Command:
-    """Adds --model and --checkpoint, both of which give `model`: a name, or the path of a weights file."""
-    kind = click.Path(exists=True, dir_okay=False)
-    command = click.option(
-        "--checkpoint",
-        type=kind,
-        expose_value=False,
-        callback=_own_weights,
-        metavar="FILE",
-        help="Weights of your own.",
-    )(command)
-    text = "Weights by name (see avel models), or auto."
+    """Adds --model: a name, or the path of a weights file."""
+    text = "Weights: a name (see avel models), a .safetensors file of your own, or auto."
     return click.option("-m", "--model", default="auto", show_default=True, is_eager=True, help=text)(command)
 
 
@@ -116,21 +110,18 @@ def data(command: Command) -> Command:
     return click.option("--data", type=FOLDER, multiple=True, help=text)(command)
 
 
+def hooks(console: Console) -> Hooks:
+    """What tells of the work on the terminal."""
+    from avel_cli.experiments import Hooks
+
+    return Hooks(console.say, console.progress, console.download, console.fail)
+
+
 def output(command: Command) -> Command:
     """Adds -o, the folder of a training run."""
     text = "Folder for weights, checkpoints and tables."
     kind = click.Path(path_type=Path)
     return click.option("-o", "--output", type=kind, default=Path("runs"), show_default=True, help=text)(command)
-
-
-def _own_weights(ctx: click.Context, param: click.Parameter, path: str | None) -> None:
-    if path is None:
-        return
-    if not path.endswith(".safetensors"):
-        raise click.BadParameter(f"{path!r} is no .safetensors file, as avel train writes them")
-    if ctx.params.get("model", "auto") != "auto":
-        raise click.BadParameter("give a model's name with --model or a file with --checkpoint, not both")
-    ctx.params["model"] = path
 
 
 def _device(ctx: click.Context, param: click.Parameter, name: str) -> str:

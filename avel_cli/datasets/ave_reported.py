@@ -13,6 +13,10 @@ class Reported(NamedTuple):
     accuracy: float
     source: str
 
+    def cells(self) -> dict[str, float]:
+        """As those of `metrics.clips.AVEFigures`."""
+        return {"segment accuracy": self.accuracy}
+
 
 _PAPER = "CACE-Net, arXiv 2408.01952, Table"
 REPORTED = (

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
+
+from avel_cli.localizers.base import DenseBatch
 
 _MULTIPLE = 32  # stride of the coarsest of a dense localizer's six levels
 
@@ -37,29 +40,20 @@ class Sample(NamedTuple):
     labels: Tensor
 
 
-class Batch(NamedTuple):
-    """Samples padded with zeros on the right.
+@dataclass(frozen=True)
+class Cropping:
+    """How training crops are drawn.
 
     Attributes:
-        names: of the videos.
-        durations: of the whole videos in seconds.
-        audio: `[B, T, D]`.
-        visual: `[B, T, D]`.
-        mask: which steps are real, `[B, T]`, bool.
-        segments: of each sample.
-        labels: of each sample.
+        reach: steps by which events may stick out of a crop.
+        least: crops have at least this share of what a window allows.
     """
 
-    names: tuple[str, ...]
-    durations: tuple[float, ...]
-    audio: Tensor
-    visual: Tensor
-    mask: Tensor
-    segments: tuple[Tensor, ...]
-    labels: tuple[Tensor, ...]
+    reach: float = 0.0
+    least: float = 0.9
 
 
-def collate(samples: Sequence[Sample], steps: int) -> Batch:
+def collate(samples: Sequence[Sample], steps: int) -> DenseBatch:
     """Pad to `steps`, or if one sample is longer to the next multiple of 32."""
     longest = max(len(sample.audio) for sample in samples)
     if longest > steps:
@@ -69,8 +63,8 @@ def collate(samples: Sequence[Sample], steps: int) -> Batch:
         for parts in ([sample.audio for sample in samples], [sample.visual for sample in samples])
     )
     lengths = torch.tensor([len(sample.audio) for sample in samples])
-    names, durations, _, _, segments, labels = zip(*samples, strict=True)
-    return Batch(names, durations, audio, visual, torch.arange(steps) < lengths[:, None], segments, labels)
+    *_, segments, labels = zip(*samples, strict=True)
+    return DenseBatch(audio, visual, torch.arange(steps) < lengths[:, None], segments, labels)
 
 
 class Crop(NamedTuple):

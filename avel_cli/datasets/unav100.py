@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from avel_cli.datasets.dense import Crop, Sample, crop
+from avel_cli.datasets.dense import Sample
 from avel_cli.datasets.findings import Finding, State
 from avel_cli.errors import SetupError
 from avel_cli.hub.weights_file import sha256
@@ -185,21 +185,19 @@ class Features(Dataset[Sample]):
     Both modalities are cut to the shorter one; row `t` of both is taken for the same moment.
     """
 
-    def __init__(self, videos: Sequence[Video], folder: Path, features: FeatureSet, *, crops: bool = False) -> None:
+    def __init__(self, videos: Sequence[Video], folder: Path, features: FeatureSet) -> None:
         """Find the files of the videos.
 
         Args:
             videos: of one split.
             folder: has the features, in any inner folder.
             features: which set to read.
-            crops: draw a window of each video every time, for training.
 
         Raises:
             SetupError: if files are missing, with where to get them.
         """
         self.videos = tuple(videos)
         self.features = features
-        self.crops = crops
         self._files = find_arrays(folder)
         names = [video.name + ending for video in videos for ending, _ in features.files]
         missing = [name for name in names if name not in self._files]
@@ -225,12 +223,9 @@ class Features(Dataset[Sample]):
         )
         length = min(map(len, visual + audio))
         segments = torch.from_numpy(to_steps(video.segments, self.features.grid)).float()
-        window = Crop(0, length, torch.ones(len(segments), dtype=torch.bool), segments)
-        if self.crops:
-            window = crop(length, segments, longest=self.features.steps, reach=self.features.reach)
-        rows = slice(window.first, window.first + window.steps)
-        labels = torch.from_numpy(video.labels)[window.kept]
-        return Sample(video.name, video.duration, _join(audio, rows), _join(visual, rows), window.segments, labels)
+        rows = slice(0, length)
+        labels = torch.from_numpy(video.labels)
+        return Sample(video.name, video.duration, _join(audio, rows), _join(visual, rows), segments, labels)
 
 
 def _join(arrays: Sequence[NDArray[np.float32]], rows: slice) -> Tensor:

@@ -17,15 +17,18 @@ class Reported(NamedTuple):
     """
 
     system: str
-    features: str
     map: tuple[float, float, float, float, float]
     average: float
     source: str
 
+    def cells(self) -> dict[str, float]:
+        """As those of `metrics.detection.DetectionResult`."""
+        return dict(zip(("0.5", "0.6", "0.7", "0.8", "0.9"), self.map, strict=True)) | {"average": self.average}
+
 
 _TABLE_4 = ("I3D and VGGish", "DEL, arXiv 2506.23196, Table 4")
 REPORTED = tuple(
-    Reported(system, features, (first, second, third, fourth, fifth), average, source)
+    Reported(f"{system}, {features}", (first, second, third, fourth, fifth), average, source)
     for system, (features, source), (first, second, third, fourth, fifth, average) in (
         ("VSGN", _TABLE_4, (24.5, 20.2, 15.9, 11.4, 6.8, 24.1)),
         ("TadTR", _TABLE_4, (30.4, 27.1, 23.3, 19.4, 14.3, 29.4)),

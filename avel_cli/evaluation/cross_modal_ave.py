@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from avel_cli import localizers
 from avel_cli.datasets.ave import Annotations, Split, read_annotations, read_split
@@ -24,48 +23,17 @@ from avel_cli.localizers.ccln.branch import BRANCH, CrossModalBranch, CrossModal
 from avel_cli.localizers.ccln.network import CCLN
 from avel_cli.metrics.matching import (
     CrossModalAccuracy,
-    Embed,
-    PositionBaselines,
+    CrossModalFigures,
+    Lists,
     askable,
     cross_modal_accuracy,
     overlap,
     position_baselines,
-    segment_by_segment,
 )
 from avel_cli.pipeline import choose_device
+from avel_cli.tasks.matching import on_cpu
 
-Lists = Literal["localization", "cross-modal localization"]
 TOGETHER = 64  # clips whose features are read at once
-NOTE = "CCLN as reconstructed from its abstract; its own figures are not known"
-
-
-@dataclass(frozen=True)
-class CrossModalFigures:
-    """What weights find, beside what position alone finds on the same clips; all in percent.
-
-    Attributes:
-        lists: whose test clips these are.
-        alone: whether every segment was embedded by itself; else position may have helped.
-        accuracy: of the weights.
-        baselines: of position.
-    """
-
-    lists: Lists
-    alone: bool
-    accuracy: CrossModalAccuracy
-    baselines: PositionBaselines
-
-    def rows(self) -> list[tuple[str, float]]:
-        """Names and percentages, for a table."""
-        found, position = self.accuracy, self.baselines
-        weights = [("A2V", found.a2v), ("V2A", found.v2a), ("mean of both", found.mean)]
-        return weights + [(f"position alone: {name}", value) for name, value in position._asdict().items()]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The figures as plain values."""
-        position = self.baselines._asdict()
-        figures = {**self.accuracy._asdict(), "mean": self.accuracy.mean, "position alone": position}
-        return {"lists": self.lists, "segments by themselves": self.alone, "note": NOTE, **figures}
 
 
 def check_lists(weights: Path, folder: Path, lists: Lists) -> None:
@@ -135,7 +103,7 @@ def evaluate_cross_modal(
     audio, visual = (Rows([(require(folder, file, count), file.key)]) for file in (AUDIO_FEATURES, VISUAL_FEATURES))
     _check_widths(weights, network.config, audio, visual)
     network.to(choose_device(device))
-    embeds = [_on_cpu(network, embed, alone) for embed in (network.embed_audio, network.embed_visual)]
+    embeds = [on_cpu(network, embed, alone) for embed in (network.embed_audio, network.embed_visual)]
     a2v = v2a = 0.0
     for some in rows.split(TOGETHER):
         part = cross_modal_accuracy(audio.read(some), visual.read(some), annotations.events[some], *embeds)
@@ -169,10 +137,3 @@ def _check_widths(weights: Path, config: Any, audio: Rows, visual: Rows) -> None
             f"{weights}: is for sound features {wanted[0]} wide and pictures {wanted[1]} wide; "
             f"the data has {here[0]} and {here[1]}"
         )
-
-
-def _on_cpu(network: nn.Module, embed: Embed, alone: bool) -> Embed:
-    """An embedding of features on the CPU by a network that may be elsewhere."""
-    inner = segment_by_segment(embed) if alone else embed
-    device = next(network.parameters()).device
-    return lambda features: inner(features.to(device)).cpu()

@@ -11,7 +11,7 @@ from avel_cli.errors import ModelError, UsageError
 from avel_cli.hub import weights_file
 
 if TYPE_CHECKING:
-    from torch import nn
+    from avel_cli.localizers.base import Localizer
 
 LOCALIZERS = {
     "cace-net": "avel_cli.localizers.cace_net.network:CACENet",
@@ -21,10 +21,11 @@ LOCALIZERS = {
     "loco": "avel_cli.localizers.loco.network:LoCo",
     "tagged-loco": "avel_cli.localizers.tagged.loco:TaggedLoCo",
     "tagged": "avel_cli.localizers.tagged.network:Tagged",
+    "ccln-branch": "avel_cli.localizers.ccln.branch:CrossModalBranch",
 }
 
 
-def localizer_class(name: str) -> type[nn.Module]:
+def localizer_class(name: str) -> type[Localizer]:
     """The class of the localizer `name`, built from an instance of its `Config`.
 
     Raises:
@@ -35,10 +36,10 @@ def localizer_class(name: str) -> type[nn.Module]:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(LOCALIZERS)}"
         raise UsageError(f"no localizer is called {name!r}; {hint}")
     module, _, attribute = LOCALIZERS[name].partition(":")
-    return cast("type[nn.Module]", getattr(import_module(module), attribute))
+    return cast("type[Localizer]", getattr(import_module(module), attribute))
 
 
-def load(path: Path) -> nn.Module:
+def load(path: Path) -> Localizer:
     """The localizer in a weights file, in evaluation mode.
 
     Raises:
@@ -52,9 +53,10 @@ def load(path: Path) -> nn.Module:
         kind = localizer_class(header["network"])
     except UsageError as error:
         raise ModelError(f"{path}: {error}") from None
-    config: Any = weights_file.config(getattr(kind, "Config"), path)  # noqa: B009
-    if len(header["labels"]) != config.num_classes:
-        raise ModelError(f"{path}: names {len(header['labels'])} labels, but its network has {config.num_classes}")
+    config: Any = weights_file.config(kind.Config, path)
+    classes = getattr(config, "num_classes", 0)  # none for matching
+    if len(header["labels"]) != classes:
+        raise ModelError(f"{path}: names {len(header['labels'])} labels, but its network has {classes}")
     module = kind(config)
     weights_file.load_into(module, path)
     return module.eval().requires_grad_(False)

@@ -2,7 +2,7 @@
 
 Labels are class indices `[N, T]`; the number of categories `K` itself stands for background, and -1 among the true
 ones for a segment that is not judged. `decode_segments` makes
-them of a supervised model's outputs, `decode_weak` or `decode_segment_scores` of a weakly supervised one's.
+them of a supervised model's outputs, `decode_weak` of a weakly supervised one's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,11 +36,6 @@ def decode_weak(gate: Tensor, clip_scores: Tensor, reading: Literal["gate", "off
     background = clip_scores.shape[1] - 1
     is_event = (gate.sigmoid() if reading == "official" else gate) > 0.5
     return clip_scores.argmax(dim=1, keepdim=True).expand(gate.shape).masked_fill(~is_event, background)
-
-
-def decode_segment_scores(scores: Tensor) -> Tensor:
-    """Class indices `[B, T]` of scores `[B, T, K + 1]`: the best of each segment, as AVEL (ECCV 2018) tests."""
-    return scores.argmax(dim=-1)
 
 
 def confusion(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -93,6 +88,7 @@ class AVEFigures:
         classes: the same by category, in the order of the labels.
         confusion: counts `[K + 1][K + 1]`, true by predicted, background last.
         reference: answers that need no model.
+        official: accuracy by the published reading of weak supervision, see `decode_weak`; None for full supervision.
     """
 
     labels: tuple[str, ...]
@@ -105,6 +101,19 @@ class AVEFigures:
     classes: tuple[ClassFigures, ...]
     confusion: tuple[tuple[int, ...], ...]
     reference: dict[str, float]
+    official: float | None = None
+
+    unit: ClassVar = "segment accuracy, %"
+
+    @property
+    def score(self) -> float:
+        """The figure that chooses an epoch: the accuracy."""
+        return self.accuracy
+
+    def cells(self) -> dict[str, float]:
+        """The figures of a row of a table, by column."""
+        official = {} if self.official is None else {"official weak reading": self.official}
+        return {"segment accuracy": self.accuracy, **official}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""

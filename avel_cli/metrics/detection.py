@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -133,11 +133,19 @@ class DetectionResult:
         precision = self.precisions[self.names.index(name)][np.abs(TIOUS - tiou).argmin()]
         return np.arange(1, len(precision) + 1) / len(precision), precision
 
-    def table(self) -> list[dict[str, str | int | float]]:
-        """Rows for people: all events, each range of lengths, each class; columns `.5` to `.9` and `average`."""
-        rows = [_row("all", sum(self.events), self.mean)]
-        rows += [_row(part.name, part.events, part.mean) for part in self.by_length]
-        return rows + [_row(*columns) for columns in zip(self.names, self.events, self.ap.T, strict=True)]
+    unit: ClassVar = "mean average precision, %"
+    reference: ClassVar[dict[str, float]] = {}
+
+    @property
+    def score(self) -> float:
+        """The figure that chooses an epoch: the average."""
+        return self.average
+
+    def cells(self) -> dict[str, float]:
+        """The figures of a row of a table, by column: those tIoUs that the literature prints."""
+        return {f"{tiou:.1f}": value for tiou, value in zip(TIOUS[4:], self.mean[4:], strict=True)} | {
+            "average": self.average
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the curves, ready for JSON."""
@@ -337,11 +345,6 @@ def _mean_of_classes(ap: Floats) -> Floats:
     """Mean over the last axis; 0 without classes."""
     mean: Floats = ap.sum(axis=1) / max(ap.shape[1], 1)
     return mean
-
-
-def _row(name: str, events: int, values: Floats) -> dict[str, str | int | float]:
-    shown = {f"{tiou:.1f}".lstrip("0"): float(value) for tiou, value in zip(TIOUS, values, strict=True) if tiou >= 0.5}
-    return {"name": name, "events": events, **shown, "average": float(values.mean())}
 
 
 def reference_points(videos: Sequence[Video]) -> dict[str, DetectionResult]:

@@ -12,12 +12,15 @@ of the other kind's test clips (`overlap`) and must not be scored on it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 SQUARED_EPSILON = 1e-7  # no smaller squared distance is told apart, as published
+NOTE = "CCLN as reconstructed from its abstract; its own figures are not known"
+Lists = Literal["localization", "cross-modal localization"]
 Embed = Callable[[Tensor], Tensor]
 
 
@@ -48,6 +51,44 @@ class PositionBaselines(NamedTuple):
     random: float
     first: float
     last: float
+
+
+@dataclass(frozen=True)
+class CrossModalFigures:
+    """What a localizer finds, beside what position alone finds on the same clips; all in percent.
+
+    Attributes:
+        lists: whose test clips these are.
+        alone: whether every segment was embedded by itself; else position may have helped.
+        accuracy: of the localizer.
+        baselines: of position.
+    """
+
+    lists: Lists
+    alone: bool
+    accuracy: CrossModalAccuracy
+    baselines: PositionBaselines
+    unit: ClassVar = "windows found, %"
+
+    @property
+    def score(self) -> float:
+        """The figure that chooses an epoch: the mean of both directions."""
+        return self.accuracy.mean
+
+    @property
+    def reference(self) -> dict[str, float]:
+        """What position alone finds."""
+        return {f"position alone: {name}": value for name, value in self.baselines._asdict().items()}
+
+    def cells(self) -> dict[str, float]:
+        """The figures of a row of a table, by column."""
+        found = self.accuracy
+        return {"A2V": found.a2v, "V2A": found.v2a, "mean of both": found.mean}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain values."""
+        figures = {**self.accuracy._asdict(), "mean": self.accuracy.mean, "position alone": self.baselines._asdict()}
+        return {"lists": self.lists, "segments by themselves": self.alone, "note": NOTE, **figures}
 
 
 def overlap(trained: Tensor, scored: Tensor) -> int:

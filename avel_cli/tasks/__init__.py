@@ -15,6 +15,7 @@ TASKS = {
     "clips": "avel_cli.tasks.clips:Clips",
     "dense": "avel_cli.tasks.dense:Dense",
     "labels": "avel_cli.tasks.labels:Labels",
+    "matching": "avel_cli.tasks.matching:Matching",
 }
 
 

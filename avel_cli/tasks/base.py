@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from torch import nn
 
@@ -65,9 +65,93 @@ class Found(NamedTuple):
     seconds: tuple[Second, ...] = ()
 
 
+class Reported(Protocol):
+    """A system with the figures that its source reports, in columns as `Figures.cells` has them."""
+
+    @property
+    def system(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where the figures stand."""
+        ...
+
+    def cells(self) -> dict[str, float]:
+        """Percentages by column."""
+        ...
+
+
+class Figures(Protocol):
+    """What a localizer comes to on a part of some data, in percent.
+
+    Attributes:
+        unit: what `score` is, for people.
+        reference: answers that need no localizer, by name.
+    """
+
+    unit: ClassVar[str]
+
+    @property
+    def reference(self) -> Mapping[str, float]:
+        """Answers that need no localizer, by name."""
+        ...
+
+    @property
+    def score(self) -> float:
+        """The figure that chooses an epoch."""
+        ...
+
+    def cells(self) -> dict[str, float]:
+        """The figures of a row of a table, by column."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        ...
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run learns from and is measured on.
+
+    Attributes:
+        parts: `train`, `val` and `test`, those that were asked for; what they are depends on the task.
+        labels: names of the classes.
+        sizes: `audio_dim` and `visual_dim` of the features, where the network is built from them.
+        encoders: that made the features: of sound, then of pictures.
+        grid: of the features.
+        truth: annotated events of the parts, for tasks that need them beside the parts.
+        parents: for a label the more general one that is said where it is not sure enough.
+        reported: figures of others on the same test part.
+        baselines: figures of answers that need no localizer, on the test part, where they are tables of their own.
+        note: what is to be said of the data before it is used.
+        digest: tells data apart, so that a run does not go on with other data.
+        network: builds the network from a recipe where sizes are not enough.
+    """
+
+    parts: Mapping[Any, Any]
+    labels: tuple[str, ...]
+    sizes: Mapping[str, int]
+    encoders: tuple[str, ...]
+    grid: Grid = field(default_factory=Grid)
+    truth: Mapping[Any, Any] = field(default_factory=dict)
+    parents: Mapping[str, str] = field(default_factory=dict)
+    reported: tuple[Reported, ...] = ()
+    baselines: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+    digest: str = ""
+    network: Callable[[Any], nn.Module] | None = None
+
+
 class Task(Protocol):
-    """Turns features into events."""
+    """Turns features into events, and measures localizers on data with known answers."""
 
     def decode(self, network: nn.Module, blocks: Iterable[Rows], how: Decoding) -> Found:
         """The events of a file whose rows come in order, any number at a time; no more of them is kept than needed."""
+        ...
+
+    def figures(self, network: Any, data: Data, part: str) -> Figures:
+        """How well a localizer, in evaluation mode on any device, does on a part of the data."""
         ...

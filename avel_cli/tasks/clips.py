@@ -1,21 +1,25 @@
-"""Clips with one category: ten segments at once, in windows that overlap by half, averaged."""
+"""Clips with one category: ten segments at once, in windows that overlap by half, averaged; and AVE's protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from avel_cli.localizers.dense.windows import Rows
-from avel_cli.tasks.base import Decoding, Found
+from avel_cli.metrics.clips import AVEFigures, decode_weak, evaluate
+from avel_cli.metrics.segments import decode_segments
+from avel_cli.tasks.base import Data, Decoding, Found
 from avel_cli.timeline import segments
 from avel_cli.timeline.segments import SegmentScores
 
 WINDOW = 10  # segments that an AVE localizer sees at once
 HOP = 5
+TOGETHER = 64  # clips that a network sees at once in figures
 
 
 class Clips:
@@ -38,6 +42,47 @@ class Clips:
             top_k=how.top_k,
         )
         return Found(events, _best(scores, how.labels))
+
+    def figures(self, network: Any, data: Data, part: str) -> AVEFigures:
+        """All figures of AVE's protocol; of a weakly supervised network by both readings of its gate."""
+        clips = data.parts[part]
+        answers, official = predict(network, clips)
+        figures = evaluate(answers, truth(clips), data.labels)
+        if official is None:
+            return figures
+        return replace(figures, official=evaluate(official, truth(clips), data.labels).accuracy)
+
+
+def truth(clips: Any) -> Tensor:
+    """Class index of each segment, `[N, 10]` int64; -1 for what only fills a clip, which no figure counts."""
+    labels, filled = clips.labels.argmax(dim=-1), getattr(clips, "filled", None)  # of `datasets.folder.Folder` alone
+    labels = labels if filled is None else labels.masked_fill(filled, -1)
+    return cast(Tensor, labels)
+
+
+@torch.inference_mode()
+def predict(network: Any, clips: Any) -> tuple[Tensor, Tensor | None]:
+    """Class index of each segment, `[N, 10]` int64 on the CPU; the number of categories stands for background.
+
+    Args:
+        network: in evaluation mode.
+        clips: with `batch(index)` as `datasets.ave.AVE` has it.
+
+    Returns:
+        What the network says, and for a weakly supervised one the published reading of the same outputs.
+    """
+    like = next(network.parameters())
+    predicted, official = [], []
+    for rows in torch.arange(len(clips)).split(TOGETHER):
+        sample = clips.batch(rows)
+        output = network(sample.audio.to(like), sample.visual.to(like))
+        if network.supervision == "full":
+            predicted.append(decode_segments(output.event_logits, output.category_logits).cpu())
+            continue
+        gate = output.event_logits.sigmoid()
+        predicted.append(decode_weak(gate, output.clip_logits).cpu())
+        official.append(decode_weak(gate, output.clip_logits, "official").cpu())
+    return torch.cat(predicted), torch.cat(official) if official else None
 
 
 def _best(scores: SegmentScores, labels: tuple[str, ...]) -> tuple[str, float] | None:
@@ -91,8 +136,7 @@ class Windows:
         audio = torch.cat([audio, audio.new_zeros(missing, *audio.shape[1:])])
         visual = torch.cat([visual, visual.new_zeros(missing, *visual.shape[1:])])
         output = self.localizer(audio.unsqueeze(0), visual.unsqueeze(0))
-        plain = output.event_logits, output.category_logits
-        event_logits, category_logits = getattr(output, "decodable", plain)  # of weak supervision
+        event_logits, category_logits = output.decodable
         events = event_logits[0].sigmoid()[: len(self._present)].cpu().numpy()
         classes = category_logits[0].softmax(-1).cpu().numpy()
         self.scores.add(self.segments - len(self._present), events * np.array(self._present), classes)

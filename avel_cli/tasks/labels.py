@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from avel_cli.localizers.dense.windows import Rows
-from avel_cli.tasks.base import Decoding, Found
+from avel_cli.metrics.f1 import F1Figures, best_f1
+from avel_cli.tasks.base import Data, Decoding, Found
 from avel_cli.tasks.clips import HOP, WINDOW
 from avel_cli.timeline import labels as timeline
 from avel_cli.timeline.events import Modality, Second
 from avel_cli.timeline.labels import LabelScores
 from avel_cli.timeline.segments import WindowMeans
 
+TOGETHER = 32  # composed clips that a network sees at once
 MODALITIES: dict[str, tuple[Modality, ...]] = {
     "both": ("both",),
     "heard": ("both", "heard"),
@@ -46,6 +48,23 @@ class Labels:
         best = _best(scores.both, how.labels) if len(scores.both) else None
         return Found(events, best, tuple(_seconds(scores, how)))
 
+    def figures(self, network: Any, data: Data, part: str) -> F1Figures:
+        """F1 over segments and labels of composed clips, of the network and of its tags alone.
+
+        Thresholds are those that are best on the part `val`, where there is one with the same labels.
+        """
+        clips = data.parts[part]
+        found, targets = scores_by_way(network, clips), known_targets(clips)
+        other = data.parts.get("val")
+        chosen = None if other is None or part == "val" else (scores_by_way(network, other), known_targets(other))
+        if chosen is not None and chosen[1].shape[-1] != targets.shape[-1]:
+            chosen = None  # labels that only one of the parts holds
+        share = float(targets.float().mean())
+        figures = {"every label": 200 * share / (1 + share)}
+        for way, values in found.items():
+            figures[way] = best_f1(values, targets, chosen and (chosen[0][way], chosen[1]))
+        return F1Figures(figures.pop("localizer"), figures)
+
 
 @torch.inference_mode()
 def label_scores(network: nn.Module, blocks: Iterable[Rows], num_labels: int) -> LabelScores:
@@ -58,6 +77,37 @@ def label_scores(network: nn.Module, blocks: Iterable[Rows], num_labels: int) ->
         evidence = output.evidence
         means.add(first, torch.cat([both, evidence.heard[0].cpu() * heard, evidence.seen[0].cpu() * seen], dim=1))
     return LabelScores(*np.split(means.means(), 3, axis=1))
+
+
+@torch.inference_mode()
+def scores_by_way(network: Any, clips: Any) -> dict[str, Tensor]:
+    """Scores `[N, 10, L]` of the localizer and of its tags by sound, picture and both, for labels in the clips.
+
+    Args:
+        network: in evaluation mode.
+        clips: as `datasets.composed_clips.ComposedClips`.
+    """
+    known, like = _known(clips), next(network.parameters())
+    parts: dict[str, list[Tensor]] = {"localizer": [], "sound only": [], "picture only": [], "tags of both": []}
+    for start in range(0, len(clips), TOGETHER):
+        audio, visual = (part[start : start + TOGETHER].to(like) for part in (clips.audio, clips.visual))
+        output = network(audio, visual)
+        evidence = output.evidence
+        given = (output.label_logits.sigmoid(), evidence.heard, evidence.seen, evidence.logits.sigmoid())
+        for kept, value in zip(parts.values(), given, strict=True):
+            kept.append(value[..., known].cpu())
+    return {name: torch.cat(values) for name, values in parts.items()}
+
+
+def known_targets(clips: Any) -> Tensor:
+    """Targets `[N, 10, L]` of the labels that are in the clips."""
+    targets: Tensor = clips.targets[..., _known(clips)]
+    return targets
+
+
+def _known(clips: Any) -> Tensor:
+    known: Tensor = clips.targets.flatten(0, 1).bool().any(0)
+    return known
 
 
 def _windows(blocks: Iterable[Rows]) -> Iterator[tuple[int, Rows]]:

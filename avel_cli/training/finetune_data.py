@@ -30,7 +30,7 @@ from avel_cli.encoders.frame_maps import FRAMES_PER_SECOND
 from avel_cli.encoders.frames import resized
 from avel_cli.encoders.stream import BLOCK_BYTES
 from avel_cli.errors import InputError, MediaError, UsageError
-from avel_cli.extract import Extractor, Options, read_facts
+from avel_cli.extraction import Extractor, Options, read_facts
 from avel_cli.hub import weights_file
 from avel_cli.media.decode import read_frames
 from avel_cli.media.probe import Media, probe

@@ -37,6 +37,7 @@ class Schedule:
         decay: after the warm-up `cosine` falls to zero, `steps` halves at each of `halve_at`.
         halve_at: in epochs where the recipe counts in these, else in steps.
         warmup: steps of linear rise.
+        every: steps between two scores and checkpoints; 0 for once an epoch.
         ema: decay per step of the moving average of the weights; 0 takes the weights as they are.
         clip: largest L2 norm of the gradient.
         precision: float32, float32 with `bf16` autocast, or float64.
@@ -51,6 +52,7 @@ class Schedule:
     decay: Literal["cosine", "steps"] = "cosine"
     halve_at: tuple[int, ...] = ()
     warmup: int = 100
+    every: int = 0
     ema: float = 0.998
     clip: float = 5.0
     precision: Literal["fp32", "bf16", "fp64"] = "bf16"
@@ -195,7 +197,7 @@ def _keep_best(path: Path, step: int, score: float, average: nn.Module) -> None:
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weight decay for matrices and kernels only: decaying norms and biases helps nobody."""
+    """Weight decay for matrices and kernels only, not for norms and biases."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     heavy = [p for p in parameters if p.ndim > 1]
     light = [p for p in parameters if p.ndim <= 1]

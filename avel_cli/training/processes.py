@@ -6,6 +6,7 @@ the loss of the whole batch. So no loss has to be a mean over clips for the grad
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
@@ -14,9 +15,23 @@ import torch
 from torch import Tensor, nn
 
 from avel_cli.errors import SetupError
+from avel_cli.pipeline import choose_device
 
 if TYPE_CHECKING:
     from accelerate import Accelerator  # type: ignore[import-untyped]
+
+
+def use(device: str) -> None:
+    """Compute on this device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; to be said before anything else.
+
+    Raises:
+        SetupError: if it is not there.
+    """
+    team.cache_clear()
+    if device == "auto":
+        os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
+    else:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = str(choose_device(device))
 
 
 @cache
@@ -31,7 +46,8 @@ def team() -> Accelerator:
     except ImportError:
         raise SetupError('training wants more packages; install them with: pip install "avel[train]"') from None
     # without cpu=True it would not notice that there are others where there is no GPU
-    return Accelerator(cpu=not torch.accelerator.is_available())
+    chosen = os.environ.get("ACCELERATE_TORCH_DEVICE", "")
+    return Accelerator(cpu=chosen == "cpu" or not torch.accelerator.is_available())
 
 
 def share(index: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from avel_cli.cli.data import DATASETS
+from avel_cli.cli.data import CHECKED
 from tests.datasets.ave_folder import made_up, write_ave_folder
 
 Avel = Callable[..., tuple[int, str, str]]
@@ -46,7 +46,7 @@ def test_files_of_the_weak_setting_may_be_missing(avel: Avel, folder: Path) -> N
     assert findings["Annotations.txt"]["state"] == "ok"
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", CHECKED)
 def test_an_empty_folder_is_no_data_set(avel: Avel, tmp_path: Path, dataset: str) -> None:
     (tmp_path / "empty").mkdir()
     code, out, err = avel("data", "check", dataset, "empty")

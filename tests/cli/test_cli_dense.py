@@ -18,6 +18,7 @@ from avel_cli.cli.main import run
 from avel_cli.datasets import unav100
 from avel_cli.datasets.unav100 import I3D, ONE_PEACE, FeatureSet
 from avel_cli.datasets.unav100_reported import REPORTED
+from avel_cli.datasets.unav100_videos import FEATURES
 from avel_cli.errors import ModelError
 from avel_cli.hub import registry, weights_file
 from avel_cli.localizers.unav.network import UnAV, UnAVConfig
@@ -25,10 +26,11 @@ from avel_cli.localizers.unav.published import official_config, official_views
 from avel_cli.media import probe
 from avel_cli.metrics.detection import reference_points
 from avel_cli.pipeline import Detector, Options
+from avel_cli.tasks.base import Data
 from avel_cli.timeline.grid import Grid
 from avel_cli.timeline.proposals import to_steps
-from avel_cli.training import dense
-from avel_cli.training.unav100 import UnAV100Recipe
+from avel_cli.training.recipe import Recipe
+from avel_cli.training.train import save
 from tests.conftest import run_ffmpeg
 
 Avel = Callable[..., tuple[int, str, str]]
@@ -38,13 +40,17 @@ RECIPE = """
 name = "small"
 description = "for tests"
 licence = "CC0"
+dataset = "unav100"
 network = "{network}"
-features = "{features}"
-steps = 64
-every = 10
+
+[loss]
 normaliser = 20.0
 
+[data]
+features = "{features}"
+
 [model]
+max_seq_len = 64
 d_model = 32
 heads = 2
 unimodal_layers = 1
@@ -53,6 +59,7 @@ head_dim = 32
 drop_path = 0.0
 {more}
 [schedule]
+every = 10
 epochs = 20
 batch = 8
 lr = 6e-3
@@ -137,42 +144,42 @@ def test_from_features_to_weights_to_the_same_figures_again(
     words = ("train", "--dataset", "unav100", "--model", "loco", "--data", str(folder), "--recipe", recipe(tmp_path))
     code, out, err = avel(*words, "--seeds", "2", "-o", "runs")
     assert code == 0, err
-    assert "not the published file" in err and "epoch chosen on validation" in err
+    assert "not the published file" in err and "epoch chosen on val" in err
     rows = table(out)
     ours = rows  # published figures are of other videos
-    name = "small, as specified here"
+    name = "small"
     assert [row["system"] for row in ours] == [
         *(f"{name}, {what}" for what in ("seed 1", "seed 2", "mean of 2", "best")),
     ]
-    assert all(row["source"] == "this run; epoch chosen on validation" for row in ours)
+    assert all(row["source"] == "this run; epoch chosen on val" for row in ours)
     assert float(ours[0]["average"]) > 40
 
     report = json.loads(Path("runs/small.json").read_text())
     header = weights_file.read_header(Path("runs/small.safetensors"))
     assert header["encoders"] == ["vggish-unav", "i3d-rgb", "i3d-flow"]
     assert (header["steps"], header["grid"]["stride"], header["labels"]) == (64, 0.32, list(CLASSES))
-    assert header["figures"]["selection"] == report["selection"] == "epoch chosen on validation"
+    assert header["figures"]["selection"] == report["selection"] == "epoch chosen on val"
     assert [run["seed"] for run in report["runs"]] == [1, 2]
     assert report["mean"] == pytest.approx(np.mean([run["test"] for run in report["runs"]]), abs=1e-3)
     assert is_picture(Path("runs/small.png"))
     steps = list(csv.DictReader(Path("runs/small-seed2.csv").read_text().splitlines()))
-    assert len(steps) == 40 and {"cls", "reg", "lcc", "score"} <= steps[0].keys()
+    assert len(steps) == 40 and {"cls", "reg", "lcc", "score_val"} <= steps[0].keys()
 
-    weights = ("--checkpoint", "runs/small.safetensors")
+    weights = ("-m", "runs/small.safetensors")
     code, out, err = avel("eval", "--dataset", "unav100", *weights, "--data", str(folder), "-o", "figures", "--json")
     assert code == 0, err
     again = json.loads(out)
     assert again["map"] == pytest.approx(report["test"]["map"], abs=1e-9)
-    assert again["selection"] == "epoch chosen on validation"
+    assert again["selection"] == "epoch chosen on val"
     assert is_picture(Path("figures/small.map.png")) and is_picture(Path("figures/small.precision-recall.png"))
-    assert again["published"] == []
-    monkeypatch.setattr("avel_cli.cli.eval_dense.is_published", lambda path: True)
+    assert again["reported"] == []
+    monkeypatch.setattr("avel_cli.datasets.unav100_videos.is_published", lambda path: True)
     code, out, _ = avel("eval", "--dataset", "unav100", *weights, "--data", str(folder), "-o", "figures")
     named = {row["what"]: row for row in table(out)}
     assert code == 0 and float(named["small"]["average"]) == pytest.approx(again["average_map"], abs=0.005)
-    assert len([name for name in named if name.startswith("published: ")]) == len(REPORTED)
-    assert named["published: UnAV, I3D and VGGish"]["0.5"] == "50.6"
-    assert named["published: UnAV, I3D and VGGish"]["0.1"] == ""
+    assert len([name for name in named if name.startswith("reported: ")]) == len(REPORTED)
+    assert named["reported: UnAV, I3D and VGGish"]["0.5"] == "50.6"
+    assert named["reported: UnAV, I3D and VGGish"]["0.1"] == ""
     assert {"dog", "rain", "2 to 6 s", "right classes, whole video"} <= named.keys()
     assert not any("LoCo" in row["what"] for row in named.values())
 
@@ -188,7 +195,7 @@ def test_selection_on_test_is_said_in_every_output(avel: Avel, folder: Path, tmp
     header = weights_file.read_header(Path("small.safetensors"))
     assert "epoch chosen on TEST" in header["figures"]["selection"]
     assert header["encoders"] == ["one-peace-sound", "one-peace-picture"]
-    code, out, _ = avel("eval", "--dataset", "unav100", "--checkpoint", "small.safetensors", "--data", str(folder))
+    code, out, _ = avel("eval", "--dataset", "unav100", "-m", "small.safetensors", "--data", str(folder))
     assert code == 0 and "epoch chosen on TEST" in table(out)[0]["source"]
     before = Path("small-seed1.csv").read_text()
     assert avel(*words, *options, "--resume")[0] == 0  # nothing is left to do
@@ -243,7 +250,7 @@ def test_the_size_of_a_published_network_is_read_off_its_tensors() -> None:
 @pytest.mark.parametrize(
     ("weights", "text"),
     [
-        (("-m", "cace-net.starter"), "names the seconds of clips; unav100 is for loco and unav"),
+        (("-m", "cace-net.starter"), "its task is labels; unav100 is for dense"),
         (("--weights", "vgg19=wrong.pth"), "can be given for unav here, not for vgg19"),
         (("--weights", "unav=wrong.pth"), "not of a published UnAV"),
     ],
@@ -264,16 +271,18 @@ def test_classes_other_than_the_weights_are_refused(avel: Avel, folder: Path, tm
     event = {"segment": [0, 3], "label": "rain", "label_id": 0}
     video = {"duration": 10, "subset": "test", "annotations": [event]}
     (other / unav100.ANNOTATIONS).write_text(json.dumps({"database": {"-a": video}}))
+    write_features(other, "-a", 10, [event], I3D, np.random.default_rng(0))
     code, _, err = avel("eval", "--dataset", "unav100", "--weights", "x.pth", "--data", str(other))
-    assert code == 2 and "its 2 classes are not the 1 here" in err
+    assert code == 2 and "2 labels; the data has 128, 2048 and 1" in err
 
 
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("unav100", "--model", "unav", "--recipe", "loco.unav100-i3d"), "trains loco, not unav"),
+        (("unav100", "--model", "unav", "--recipe", "loco.unav100-i3d"), "trains loco on unav100, not unav on unav100"),
         (("unav100", "--model", "cace-net"), "--model can be loco, unav"),
-        (("starter", "--model", "loco", "--recipe", "loco.tiny"), "does not say what sequences are composed of"),
+        (("starter", "--model", "loco", "--recipe", "loco.unav100-i3d"), "trains loco on unav100, not loco on starter"),
+        (("unav100", "--model", "loco", "--recipe", "starter-sound"), "learns from sounds, not from unav100"),
     ],
 )
 def test_a_recipe_for_something_else_is_a_wrong_command_line(
@@ -285,8 +294,10 @@ def test_a_recipe_for_something_else_is_a_wrong_command_line(
 
 def test_recipes_are_for_features_of_their_length() -> None:
     for name in ("loco.unav100-onepeace", "loco.unav100-i3d", "unav.unav100-i3d"):
-        found = recipes.load(UnAV100Recipe, name)
-        assert (found.steps, found.reach) == (found.feature_set.steps, found.feature_set.reach)
+        found = recipes.load(Recipe, name)
+        options = found.data_options()
+        features = FEATURES[options.features]
+        assert (found.config({}).max_seq_len, options.reach) == (features.steps, features.reach)
         assert found.select == "val"
 
 
@@ -304,12 +315,13 @@ def test_weights_with_unav_features_name_encoders_that_exist() -> None:
 
 def joined_weights(tmp_path: Path, visual_dim: int) -> Path:
     """A small LoCo on what two picture encoders make, joined, as I3D on frames and on flow are."""
-    small = recipes.load(UnAV100Recipe, recipe(tmp_path))
+    small = recipes.load(Recipe, recipe(tmp_path))
     torch.manual_seed(0)
-    network = localizers.localizer_class("loco")(small.config(1280, visual_dim, 2))
+    sizes = {"audio_dim": 1280, "visual_dim": visual_dim, "num_classes": 2}
+    network = localizers.localizer_class("loco")(small.config(sizes))
     makers = ("starter-sound-dense", "efficientnet-lite0-dense", "efficientnet-lite0-dense")
     path = tmp_path / "joined.safetensors"
-    dense.save(network, small, path, {}, labels=list(CLASSES), grid=Grid(stride=0.25), encoders=makers)
+    save(network, small, Data({}, CLASSES, {}, makers, Grid(stride=0.25)), path, {})
     return path
 
 

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from avel_cli.cli.main import run
-from avel_cli.extract import feature_file, read_facts
+from avel_cli.extraction import feature_file, read_facts
 from tests.conftest import run_ffmpeg
 
 BOTH = ("-e", "starter-sound", "-e", "efficientnet-lite0")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avel_cli.cli.inputs import find_inputs, natural_key
 from avel_cli.errors import UsageError
+from avel_cli.inputs import find_inputs, natural_key
 
 
 @pytest.fixture(autouse=True)

@@ -42,5 +42,5 @@ def test_weights_for_other_labels_are_not_evaluated(tmp_path, capsys):
     header |= {"grid": {"start": 0, "stride": 1, "window": 1}, "licence": "", "figures": {}}
     weights = tmp_path / "x.safetensors"
     weights_file.save(weights, network.state_dict(), header)
-    command = ("eval", "--dataset", "ave", "--checkpoint", weights, "--data", folder, "-o", tmp_path)
+    command = ("eval", "--dataset", "ave", "-m", weights, "--data", folder, "-o", tmp_path)
     assert "knows other labels than the data: label 1 is 'x' there" in refused(capsys, *command)

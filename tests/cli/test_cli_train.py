@@ -15,14 +15,14 @@ import torch
 from safetensors.torch import load_file
 
 from avel_cli import encoders, localizers
-from avel_cli.cli import curves
 from avel_cli.cli.main import run
-from avel_cli.cli.train_clips import WIDTHS
 from avel_cli.datasets import ave
 from avel_cli.datasets.ave import Annotations, Clip
+from avel_cli.datasets.ave_clips import WIDTHS
 from avel_cli.errors import ModelError
-from avel_cli.evaluation import clips
 from avel_cli.hub import registry, weights_file
+from avel_cli.tasks.clips import Clips
+from avel_cli.training import curves
 from avel_cli.training.record import read
 from tests.datasets import ave_folder
 
@@ -85,7 +85,7 @@ def test_training_reaches_what_neither_modality_alone_can(large):
     assert report["test segment accuracy"] > most + 15
     assert report["runs"][0]["test"] == pytest.approx(report["test segment accuracy"], abs=1e-3)
     assert report["selection"] == "epoch chosen on val"
-    assert any(row["accuracy"] == 80.8 for row in report["published"])
+    assert any(row["segment accuracy"] == 80.8 for row in report["reported"])
 
 
 def test_a_run_leaves_weights_figures_curves_and_a_table_of_steps(large):
@@ -105,7 +105,7 @@ def test_a_run_leaves_weights_figures_curves_and_a_table_of_steps(large):
 def test_eval_of_the_weights_gives_the_figures_of_the_run_and_pictures(large, tmp_path, capsys):
     folder, _, out = large
     weights = str(out / "cace-net.ave.safetensors")
-    command = ["eval", "--dataset", "ave", "--checkpoint", weights, "--data", str(folder), "-o", str(tmp_path)]
+    command = ["eval", "--dataset", "ave", "-m", weights, "--data", str(folder), "-o", str(tmp_path)]
     assert run([*command, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     trained = json.loads((out / "cace-net.ave.json").read_text())
@@ -115,7 +115,7 @@ def test_eval_of_the_weights_gives_the_figures_of_the_run_and_pictures(large, tm
     assert all((tmp_path / f"cace-net.ave.{name}.png").is_file() for name in ("confusion", "classes"))
     assert run(command) == 0
     table = capsys.readouterr().out
-    assert "published: CACE-Net\t80.80" in table and "always background" in table
+    assert "reported: CACE-Net\t80.80" in table and "always background" in table
     assert run([*command, "--task", "weak"]) == 2
     assert "no weak protocol" in capsys.readouterr().err
 
@@ -133,20 +133,25 @@ def test_selection_on_test_is_said_in_every_output(name, small, tmp_path, capsys
     assert len(report["runs"]) == 2 and report["spread"] is not None and "TEST" in report["selection"]
     header = weights_file.read_header(tmp_path / f"{name}.safetensors")
     assert "TEST" in header["selection"] and header["recipe"]["select"] == "test"
-    assert registry.model(str(tmp_path / f"{name}.safetensors")).figures["test segment accuracy"] == report["best"]
+    assert registry.model(str(tmp_path / f"{name}.safetensors")).figures["test segment accuracy"] in (
+        round(run["test"], 3) for run in report["runs"]
+    )
 
 
 def test_the_best_seed_is_that_of_the_selecting_split_not_of_test(small, tmp_path, monkeypatch, capsys):
-    figures, percent = clips.figures, iter([60.0, 90.0, 70.0, 50.0])  # val and test of each seed
-    monkeypatch.setattr(clips, "figures", lambda *given: replace(figures(*given), accuracy=next(percent)))
+    figures, percent = (
+        Clips.figures,
+        iter([1.0, 60.0, 90.0, 1.0, 70.0, 50.0]),
+    )  # epoch, val, test
+    monkeypatch.setattr(Clips, "figures", lambda *given: replace(figures(*given), accuracy=next(percent)))
     changes = settings("model.d_model=8", "schedule.epochs=1", "schedule.halve_at=[]", "schedule.batch=8")
     command = ["train", "--dataset", "ave", "--model", "cace-net", "--data", str(small), "-o", str(tmp_path)]
     assert run([*command, *changes, "--seeds", "2"]) == 0
     output = capsys.readouterr()
-    assert "seed 3918: epoch 1 chosen on val, val 70.00, test 50.00" in output.err and "best on val" in output.out
+    assert "seed 3918: epoch 1 (epoch chosen on val), val 70.00, test 50.00" in output.err
     report = json.loads((tmp_path / "cace-net.ave.json").read_text())
-    assert report["best"] == report["test segment accuracy"] == 50.0
-    assert {row["supervision"] for row in report["published"]} == {"full"}
+    assert (report["chosen"], report["test segment accuracy"]) == (3918, 50.0)
+    assert "CACE-Net" in {row["system"] for row in report["reported"]}
     assert "score_val" in read(tmp_path / "cace-net.ave-seed3917.csv")[0]
 
 
@@ -178,11 +183,11 @@ def test_weak_training_has_both_readings_in_its_evaluation(small, tmp_path, caps
     assert run([*command, "-o", str(tmp_path), *changes]) == 0
     weights = str(tmp_path / "cace-net.ave-weak.safetensors")
     capsys.readouterr()
-    command = ["eval", "--dataset", "ave", "--checkpoint", weights, "--data", str(small), "-o", str(tmp_path), "--json"]
+    command = ["eval", "--dataset", "ave", "-m", weights, "--data", str(small), "-o", str(tmp_path), "--json"]
     assert run(command) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["task"] == "weak" and len(report["readings"]) == 2
-    assert all(row["supervision"] == "weak" for row in report["published"])
+    assert len(report["readings"]) == 2
+    assert [row["system"] for row in report["reported"]] == ["CMRAN, released checkpoint"]
 
 
 @pytest.mark.parametrize(
@@ -196,10 +201,9 @@ def test_weak_training_has_both_readings_in_its_evaluation(small, tmp_path, caps
         ),
         (["--dataset", "ave", "--model", "cace-net", "--data", ".", "--encoder", "cnn14"], "for your own videos"),
         (["--dataset", "ave", "--model", "cace-net", "--data", ".", "--set", "sed=1"], 'did you mean "seed"'),
-        (
-            ["--dataset", ".", "--model", "cace-net", "--recipe", "cace-net.ave", "--encoder", "vggish"],
-            "encoders are two",
-        ),
+        (["--dataset", ".", "--model", "cace-net", "--encoder", "vggish"], "encoders are two"),
+        (["--dataset", "ave", "--model", "ccln", "--data", ".", "--recipe", "cace-net.ave"], "trains cace-net on ave"),
+        (["--dataset", "ave", "--model", "vgg19", "--data", ".", "--recipe", "resnet50.finetune"], "trains resnet50"),
     ],
 )
 def test_a_wrong_command_line_is_answered_in_one_line(arguments, text, tmp_path, monkeypatch, capsys):
@@ -246,13 +250,11 @@ def test_the_widths_that_training_knows_are_those_of_the_encoders():
 def test_a_file_that_is_no_localizer_is_refused(tmp_path, capsys):
     other = tmp_path / "x.safetensors"
     other.write_bytes(b"nothing")
-    assert run(["detect", "--checkpoint", str(other), str(other)]) == 4
+    assert run(["detect", "-m", str(other), str(other)]) == 4
     assert "not a weights file of avel" in capsys.readouterr().err
     encoder = registry.encoder_file("starter-sound")
-    assert run(["detect", "--checkpoint", str(encoder), str(other)]) == 4
+    assert run(["detect", "-m", str(encoder), str(other)]) == 4
     assert "holds the encoder starter-sound, not a localizer" in capsys.readouterr().err
-    assert run(["detect", "-m", "cace-net.starter", "--checkpoint", str(encoder), str(other)]) == 2
-    assert "not both" in capsys.readouterr().err
 
 
 def test_weights_whose_labels_do_not_fit_their_network_are_refused(tmp_path):
@@ -293,18 +295,18 @@ def test_videos_of_ones_own_become_weights_that_detect_runs(clips, tmp_path, cap
     assert weights_file.read_header(weights)["labels"] == ["dog", "drum"]
     assert weights_file.read_header(weights)["encoders"] == ["starter-sound", "efficientnet-lite0"]
 
-    assert json.loads((out / "cace-net.folder.json").read_text())["published"] == []
+    assert json.loads((out / "cace-net.folder.json").read_text())["reported"] == []
 
     assert run([*command, *changes, "--resume"]) == 0  # nothing is left to do
     assert {path: path.stat().st_mtime_ns for path in (out / "features").iterdir()} == features
 
     capsys.readouterr()
-    assert run(["eval", "--dataset", str(videos), "--checkpoint", str(weights), "-o", str(out), "--json"]) == 0
+    assert run(["eval", "--dataset", str(videos), "-m", str(weights), "-o", str(out), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["accuracy"] == json.loads((out / "cace-net.folder.json").read_text())["test"]["accuracy"]
 
     found = tmp_path / "found"
-    given = ["--checkpoint", str(weights), "-f", "csv", "-f", "json", "-o", str(found), "--device", "cpu"]
+    given = ["-m", str(weights), "-f", "csv", "-f", "json", "-o", str(found), "--device", "cpu"]
     assert run(["detect", str(videos / "drum_kit_demo.mp4"), *given]) == 0
     timeline = json.loads((found / "drum_kit_demo.avel.json").read_text())
     assert timeline["model"]["name"] == "cace-net.folder"

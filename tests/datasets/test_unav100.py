@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
+from avel_cli import recipes
 from avel_cli.datasets import unav100
-from avel_cli.datasets.dense import Batch, Sample, collate, crop
+from avel_cli.datasets.dense import Sample, collate, crop
 from avel_cli.datasets.unav100 import FEATURE_SETS, I3D, ONE_PEACE, Annotations, Features, FeatureSet, Split
 from avel_cli.errors import SetupError
+from avel_cli.tasks.base import Data
+from avel_cli.training.batches import CropBatches
+from avel_cli.training.recipe import Recipe
 
 DATABASE: dict[str, Any] = {
     "-Rjmgv0O_p0": {
@@ -218,22 +221,9 @@ def test_a_feature_file_that_is_not_right_is_named(folder: Path, spoil: Any) -> 
 
 
 def test_a_data_set_travels_to_workers_without_its_files(folder: Path) -> None:
-    found = Features(annotations(folder).of("train"), folder, I3D, crops=True)
+    found = Features(annotations(folder).of("train"), folder, I3D)
     found[0]
     assert len(pickle.dumps(found)) < 10_000
-
-
-def batches(folder: Path, workers: int, seed: int = 3) -> Iterator[Batch]:
-    torch.manual_seed(seed)
-    found = Features(annotations(folder).of("train") * 4, folder, I3D, crops=True)
-    return iter(DataLoader(found, batch_size=4, num_workers=workers, collate_fn=partial(collate, steps=I3D.steps)))
-
-
-def test_workers_draw_the_same_crops_again_from_the_same_seed(folder: Path) -> None:
-    first, again, other = (list(batches(folder, 2, seed)) for seed in (3, 3, 4))
-    assert all(torch.equal(a.mask, b.mask) and torch.equal(a.audio, b.audio) for a, b in zip(first, again, strict=True))
-    assert not all(torch.equal(a.audio, b.audio) for a, b in zip(first, other, strict=True))
-    assert not torch.equal(first[0].audio, first[1].audio)
 
 
 def generator(seed: int) -> torch.Generator:
@@ -277,12 +267,13 @@ def test_the_whole_video_keeps_its_events_uncut() -> None:
 
 
 def test_a_crop_holds_the_rows_it_speaks_of(folder: Path) -> None:
-    found = Features(annotations(folder).of("train"), folder, I3D, crops=True)
-    whole = Features(annotations(folder).of("train"), folder, I3D)[0]
-    firsts = set()
-    for seed in range(20):
-        torch.manual_seed(seed)
-        sample = found[0]
+    found = Features(annotations(folder).of("train")[:1], folder, I3D)
+    whole, firsts = found[0], set()
+    recipe = recipes.load(Recipe, "loco.unav100-i3d", ["schedule.batch=1"])
+    network = SimpleNamespace(config=SimpleNamespace(max_seq_len=224))
+    batches = CropBatches(Data({"train": found}, (), {}, ()), recipe, network)
+    for place in range(20):
+        sample = batches.crop(place)
         first = int(sample.audio[0, 0])
         firsts.add(first)
         assert torch.equal(sample.visual, whole.visual[first : first + len(sample.visual)])

@@ -65,7 +65,7 @@ def test_the_branch_is_scored_on_the_lists_of_its_task_with_position_beside(fold
     events = Annotations(tuple(CLIPS)).events[MATCH["test"]]
     assert figures.baselines == position_baselines(events)
     assert figures.accuracy.clips == int((~events.all(dim=1)).sum()) < len(events)
-    names = [name for name, _ in figures.rows()]
+    names = [*figures.cells(), *figures.reference]
     assert names[:3] == ["A2V", "V2A", "mean of both"]
     assert names[3:] == [f"position alone: {name}" for name in ("random", "first", "last")]
     assert figures.to_dict()["note"].startswith("CCLN as reconstructed")

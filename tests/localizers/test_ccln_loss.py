@@ -193,7 +193,7 @@ def test_the_total_with_segment_labels_is_the_weighted_sum_of_its_terms() -> Non
 def test_clips_without_an_event_can_be_left_out_of_the_losses_of_clips() -> None:
     output, kept = made_up(K), torch.tensor([0, 1, 2, 4])
     target = CATEGORIES[kept]
-    loss = ccln_loss(output, LABELS, skip_empty=True)
+    loss = ccln_loss(output, LABELS, CCLNWeights(skip_empty=True))
     assert loss.category.item() == pytest.approx(F.cross_entropy(output.clip_logits[kept], target).item())
     branch = F.cross_entropy(output.audio_logits[kept], target) + F.cross_entropy(output.visual_logits[kept], target)
     assert loss.branch.item() == pytest.approx(branch.item())
@@ -235,7 +235,11 @@ def test_a_batch_of_one_kind_of_clips_trains_without_a_nan(empty, task) -> None:
     torch.manual_seed(0)
     network = CCLN(CCLNConfig(8, 8, K, 16, task))
     output = network(torch.rand(4, 6, 8), torch.rand(4, 6, 2, 2, 8))
-    loss = ccln_loss(output, empty, skip_empty=True) if task == "full" else weak_ccln_loss(output, empty.amin(dim=1))
+    loss = (
+        ccln_loss(output, empty, CCLNWeights(skip_empty=True))
+        if task == "full"
+        else weak_ccln_loss(output, empty.amin(dim=1))
+    )
     loss.total.backward()
     assert loss.fee == 0
     assert (loss.wccl == 0) == bool((empty == K).all())

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.metrics.test_segments import PARITY, points
 from torch import Tensor
 
 from avel_cli.datasets import ave as data
 from avel_cli.datasets.ave_reported import REPORTED
 from avel_cli.metrics import clips
+from tests.metrics.test_segments import PARITY, points
 
 NAMES = ("dog", "drum")
 B = 2  # background of the two names
@@ -120,10 +120,6 @@ def test_the_official_reading_of_weak_outputs_localizes_nothing() -> None:
     assert clips.decode_weak(gate, scores, "official").tolist() == [[1] * 5]
     assert clips.decode_weak(gate, scores).tolist() == [[B, B, B, 1, 1]]
     assert clips.decode_weak(gate, torch.tensor([[0.1, 0.2, 0.7]])).tolist() == [[B] * 5]
-
-
-def test_segment_scores_may_change_class_within_a_clip() -> None:
-    assert clips.decode_segment_scores(torch.eye(3)[[0, 2, 1]].unsqueeze(0)).tolist() == [[0, B, 1]]
 
 
 def test_published_figures_have_sources_and_the_headline() -> None:

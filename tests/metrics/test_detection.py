@@ -174,12 +174,8 @@ def test_results_can_be_shown_and_stored() -> None:
     stored = json.loads(json.dumps(result.to_dict()))
     assert stored["average_map"] == 50
     assert [(row["label"], row["events"], row["predictions"]) for row in stored["classes"]] == [(0, 1, 1), (7, 2, 0)]
-    table = result.table()
-    assert [row["name"] for row in table] == [
-        *("all", "0 to 2 s", "2 to 6 s", "6 to 20 s", "20 s and longer"),
-        *("0", "7"),
-    ]
-    assert table[0] == {"name": "all", "events": 3, **dict.fromkeys((".5", ".6", ".7", ".8", ".9", "average"), 50.0)}
+    assert list(result.cells()) == ["0.5", "0.6", "0.7", "0.8", "0.9", "average"]
+    assert result.cells()["average"] == result.score == 50
 
 
 def test_nothing_annotated_and_columns_that_do_not_fit_are_refused() -> None:

@@ -9,22 +9,24 @@ import h5py
 import pytest
 import torch
 
-from avel_cli import localizers, recipes
-from avel_cli.cli.console import Console
-from avel_cli.cli.jobs import TrainJob
-from avel_cli.cli.train_cross_modal import ave as train_ave
-from avel_cli.errors import ModelError
+from avel_cli import experiments, localizers, recipes
+from avel_cli.datasets.ave_matching import Pairs
 from avel_cli.evaluation.cross_modal_ave import evaluate_cross_modal
 from avel_cli.metrics.matching import cross_modal_accuracy, position_baselines
-from avel_cli.training import cross_modal
-from avel_cli.training.cross_modal import CrossModalRecipe, Pairs
+from avel_cli.tasks.base import Data
+from avel_cli.training.recipe import Recipe
+from avel_cli.training.train import train
 from tests.datasets.ave_folder import made_up, write_ave_folder
 
 TINY = ["schedule.batch=16", "schedule.halve_at=[]", "schedule.lr=5e-3", "model.d_model=32"]
 
 
-def recipe(epochs: int) -> CrossModalRecipe:
-    return recipes.load(CrossModalRecipe, "ccln.ave-cross-modal", [*TINY, f"schedule.epochs={epochs}"])
+def recipe(epochs: int) -> Recipe:
+    return recipes.load(Recipe, "ccln.ave-cross-modal", [*TINY, f"schedule.epochs={epochs}"])
+
+
+def data(pairs: Pairs) -> Data:
+    return Data({"train": pairs}, (), {"audio_dim": 4, "visual_dim": 4}, ("vggish", "vgg19"))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def pairs() -> Pairs:
 
 def test_the_branch_learns_to_find_the_event_of_one_modality_in_the_other(pairs, tmp_path):
     learnt, held = Pairs(*(p[:80] for p in pairs[:4]), 4), Pairs(*(p[80:] for p in pairs[:4]), 4)
-    branch = cross_modal.train(recipe(12), learnt, tmp_path)
+    branch = train(recipe(12), data(learnt), tmp_path).network
     assert not branch.training
     events = held.labels < 4
     with torch.inference_mode():
@@ -51,10 +53,10 @@ def test_the_branch_learns_to_find_the_event_of_one_modality_in_the_other(pairs,
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(pairs, tmp_path):
-    whole = cross_modal.train(recipe(3), pairs, tmp_path)
-    again = cross_modal.train(recipe(3), pairs, tmp_path, resume=True)
+    whole = train(recipe(3), data(pairs), tmp_path).network
+    again = train(recipe(3), data(pairs), tmp_path, resume=True).network
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
-    other = cross_modal.train(replace(recipe(3), seed=2), pairs, tmp_path)
+    other = train(replace(recipe(3), seed=2), data(pairs), tmp_path).network
     assert not torch.equal(next(whole.parameters()), next(other.parameters()))
 
 
@@ -65,10 +67,9 @@ def test_on_a_folder_like_ave_weights_are_written_and_scored(tmp_path, capsys):
         with h5py.File(folder / f"{split}_order_match.h5", "w") as stream:
             stream["order"] = rows
     changes = (*TINY, "schedule.epochs=1")
-    train_ave(Console(), TrainJob("ccln-branch", "ccln.ave-cross-modal", changes, (folder,), tmp_path / "runs"))
-    out = capsys.readouterr().out
-    assert "ccln.ave-cross-modal, seed 1" in out and "position alone: last" in out
-    weights = Path(tmp_path / "runs" / "ccln.ave-cross-modal-seed1.safetensors")
+    report = experiments.train("ave", "ccln-branch", [folder], changes=changes, output=tmp_path / "runs")
+    assert report is not None
+    assert {"ccln.ave-cross-modal, seed 1", "position alone: last"} <= {row[0] for row in report.rows}
+    weights = Path(tmp_path / "runs" / "ccln.ave-cross-modal.safetensors")
     assert evaluate_cross_modal(weights, folder, device="cpu").accuracy.clips <= 4
-    with pytest.raises(ModelError, match="no localizer is called 'ccln-branch'"):
-        localizers.load(weights)
+    assert localizers.load(weights).task == "matching"

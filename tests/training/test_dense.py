@@ -1,5 +1,6 @@
 import csv
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,19 +10,31 @@ from torch import nn
 from avel_cli import recipes
 from avel_cli.datasets.dense import Sample
 from avel_cli.errors import UsageError
-from avel_cli.evaluation import dense as evaluation
 from avel_cli.hub import weights_file
 from avel_cli.localizers.dense.blocks import DenseOutput
 from avel_cli.localizers.dense.windows import Rows as FeatureRows
 from avel_cli.localizers.dense.windows import propose_windows
 from avel_cli.localizers.loco.network import LoCo, LoCoConfig
 from avel_cli.metrics.detection import Rows, evaluate
+from avel_cli.tasks.base import Data
+from avel_cli.tasks.dense import Dense, annotated
 from avel_cli.timeline.grid import Grid
-from avel_cli.training import dense
-from avel_cli.training.dense import Crops, DenseRecipe
+from avel_cli.training.batches import CropBatches
+from avel_cli.training.recipe import Recipe
+from avel_cli.training.train import Learner, build, save, train
 
 GRID = Grid(stride=0.25, window=1.0)
 CLASSES = 2
+TINY = str(Path(__file__).parents[1] / "data" / "loco.tiny.toml")
+
+
+def data(learn, **parts):
+    sizes = {"audio_dim": CLASSES, "visual_dim": CLASSES}
+    return Data({"train": learn, **parts}, ("a", "b"), sizes, ("x", "y"), GRID)
+
+
+def crops(samples, recipe):
+    return CropBatches(data(samples), recipe, build(recipe, data(samples)))
 
 
 def _sample(index):
@@ -50,60 +63,59 @@ def samples():
 
 @pytest.fixture(scope="module")
 def recipe():
-    return recipes.load(DenseRecipe, "loco.tiny")
+    return recipes.load(Recipe, TINY)
 
 
 @pytest.fixture(scope="module")
 def trained(samples, recipe, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
 
-    def score(network):
-        return evaluation.evaluate_localizer(network, samples[64:80], recipe.steps, GRID).average
-
-    return dense.train(recipe, samples[:64], CLASSES, out, score=score), out
+    parts = data(samples[:64], val=samples[64:80])
+    trained = train(recipe, parts, out, score=lambda network: Dense().figures(network, parts, "val").score)
+    return trained.network, out
 
 
 def _whole_video(samples):
     """Mean average precision of the right classes, each over the whole video."""
     found = [(s.name, label, s.duration) for s in samples for label in sorted(set(s.labels.tolist()))]
     rows = Rows([n for n, _, _ in found], np.array([(0, d) for _, _, d in found]), [label for _, label, _ in found])
-    return evaluate(evaluation.annotated(samples, GRID), rows, np.ones(len(found))).average
+    return evaluate(annotated(samples, GRID), rows, np.ones(len(found))).average
 
 
 def test_the_tiny_recipe_finds_events_in_seconds(trained, samples, recipe):
     network, out = trained
     losses = [float(row["loss"]) for row in csv.DictReader((out / "loco.tiny-seed1.csv").read_text().splitlines())]
     assert losses[-1] < 0.5 * losses[0]
-    result = evaluation.evaluate_localizer(network, samples[80:], recipe.steps, GRID, names=["a", "b"])
+    result = Dense().figures(network, data([], test=samples[80:]), "test")
     assert result.names == ("a", "b")
     assert result.average > 2 * _whole_video(samples[80:])
     assert result.average > 50
 
 
 def test_a_killed_run_continues_to_the_same_weights_bit_for_bit(samples, recipe, tmp_path, monkeypatch):
-    short = replace(recipe, schedule=replace(recipe.schedule, steps=6), every=2)
-    whole = dense.train(short, samples[:24], CLASSES, tmp_path / "whole")
-    forward, steps = dense.Learner.forward, []
+    short = replace(recipe, schedule=replace(recipe.schedule, steps=6, every=2))
+    whole = train(short, data(samples[:24]), tmp_path / "whole").network
+    terms, steps = Learner.terms, []
 
     def dying(self, batch):
         steps.append(batch)
         if len(steps) == 4:
             raise KeyboardInterrupt
-        return forward(self, batch)
+        return terms(self, batch)
 
-    monkeypatch.setattr(dense.Learner, "forward", dying)
+    monkeypatch.setattr(Learner, "terms", dying)
     with pytest.raises(KeyboardInterrupt):
-        dense.train(short, samples[:24], CLASSES, tmp_path / "killed")
-    resumed = dense.train(short, samples[:24], CLASSES, tmp_path / "killed", resume=True)
+        train(short, data(samples[:24]), tmp_path / "killed")
+    resumed = train(short, data(samples[:24]), tmp_path / "killed", resume=True).network
     assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
 def test_the_base_network_learns_in_the_same_way(samples, recipe, tmp_path, precision):
-    schedule = replace(recipe.schedule, steps=0, epochs=2, precision=precision)
+    schedule = replace(recipe.schedule, steps=0, epochs=2, every=0, precision=precision)
     model = {"d_model": 16, "heads": 2, "unimodal_layers": 1, "levels": 3, "head_dim": 16, "dependency_dim": 4}
-    base = replace(recipe, network="unav", model=model, schedule=schedule, steps=32, every=0)
-    network = dense.train(base, samples[:16], CLASSES, tmp_path)
+    base = replace(recipe, network="unav", model={**model, "max_seq_len": 32}, schedule=schedule)
+    network = train(base, data(samples[:16]), tmp_path).network
     rows = list(csv.DictReader((tmp_path / "loco.tiny-seed1.csv").read_text().splitlines()))
     assert len(rows) == 4
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
@@ -111,16 +123,16 @@ def test_the_base_network_learns_in_the_same_way(samples, recipe, tmp_path, prec
 
 
 def test_every_epoch_shows_every_video_once_in_another_order(samples, recipe):
-    crops = Crops(samples[:20], recipe)  # batches of 8: the last 4 videos of each epoch are left out
-    names = [crops[place].name for place in range(32)]
+    batches = crops(samples[:20], recipe)  # batches of 8: the last 4 videos of each epoch are left out
+    names = [batches.crop(place).name for place in range(32)]
     assert len(set(names[:16])) == len(set(names[16:])) == 16
     assert names[:16] != names[16:]
-    assert all(len(crops[place].audio) <= recipe.steps for place in range(32))
+    assert all(len(batches.crop(place).audio) <= 64 for place in range(32))
 
 
 def test_crops_are_drawn_anew_each_epoch_and_are_the_same_in_every_process(samples, recipe):
-    crops = Crops(samples[:8], recipe)
-    first, again, later = crops[3], crops[3], [crops[place] for place in range(8, 16)]
+    batches = crops(samples[:8], recipe)
+    first, again, later = batches.crop(3), batches.crop(3), [batches.crop(place) for place in range(8, 16)]
     assert torch.equal(first.audio, again.audio)
     same_video = next(crop for crop in later if crop.name == first.name)
     assert same_video.audio.shape != first.audio.shape or not torch.equal(same_video.audio, first.audio)
@@ -128,13 +140,13 @@ def test_crops_are_drawn_anew_each_epoch_and_are_the_same_in_every_process(sampl
 
 def test_a_wrong_switch_is_said_before_anything_is_read():
     with pytest.raises(UsageError, match="'cpd' is not one of cdp"):
-        recipes.load(DenseRecipe, "loco.tiny", ["model.perception=cpd"])
+        recipes.load(Recipe, TINY, ["model.perception=cpd"])
 
 
 def test_weights_say_how_they_are_used(trained, recipe, tmp_path):
     network, _ = trained
     path = tmp_path / "w.safetensors"
-    dense.save(network, recipe, path, {"mAP": 1.0}, labels=["a", "b"], grid=GRID, encoders=("x", "y"))
+    save(network, recipe, data([]), path, {"mAP": 1.0})
     header = weights_file.read_header(path)
     assert (header["network"], header["steps"], header["grid"]["stride"]) == ("loco", 64, 0.25)
     again = LoCo(weights_file.config(LoCoConfig, path))

@@ -19,7 +19,7 @@ from avel_cli import encoders, published, recipes
 from avel_cli.encoders.resnet50 import ResNet50, ResNet50Config
 from avel_cli.encoders.vgg19 import VGG19, VGG19Config, ave_frame_indices
 from avel_cli.errors import ModelError, UsageError
-from avel_cli.extract import Extractor
+from avel_cli.extraction import Extractor
 from avel_cli.hub import weights_file
 from avel_cli.media.probe import probe
 from avel_cli.training import finetune

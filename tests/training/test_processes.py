@@ -12,16 +12,18 @@ import pytest
 import torch
 
 from avel_cli import recipes
-from avel_cli.training import ave, processes
-from avel_cli.training.ave import AVERecipe
+from avel_cli.datasets.ave_clips import of_clips
+from avel_cli.training import processes
+from avel_cli.training.recipe import Recipe
 from avel_cli.training.record import read
+from avel_cli.training.train import train
 from tests.training.made_clips import NO_DROPOUT, NO_DROPOUT_CCLN, SMALL, MadeClips
 
 RUNS = {
-    "cace-net.ave": ("contrastive_from=0", *NO_DROPOUT),
+    "cace-net.ave": ("loss.contrastive_from=0", *NO_DROPOUT),
     "cace-net.ave-weak": NO_DROPOUT,
     "ccln.ave": NO_DROPOUT_CCLN,
-    "ccln.ave-weak": ("contrastive_from=0", *NO_DROPOUT_CCLN),
+    "ccln.ave-weak": ("loss.fee_from=0", *NO_DROPOUT_CCLN),
 }
 CLIPS = 9  # of which the last batch has one: less than a clip for each process
 
@@ -29,8 +31,9 @@ CLIPS = 9  # of which the last batch has one: less than a clip for each process
 def train_all(out: Path) -> dict[str, dict[str, torch.Tensor]]:
     weights = {}
     for name, changes in RUNS.items():
-        recipe = recipes.load(AVERecipe, name, (*SMALL, *changes, "schedule.precision=fp64"))
-        weights[name] = ave.train(recipe, MadeClips(CLIPS), out, score=lambda found: 0.0).model.state_dict()
+        recipe = recipes.load(Recipe, name, (*SMALL, *changes, "schedule.precision=fp64"))
+        data = of_clips({"train": MadeClips(CLIPS)}, MadeClips.names, ("vggish", "vgg19"))
+        weights[name] = train(recipe, data, out, score=lambda found: 0.0).network.state_dict()
     return weights
 
 

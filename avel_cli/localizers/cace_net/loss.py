@@ -1,19 +1,36 @@
-"""What the localizers are trained to make small. Functions of outputs and labels alone; no loop, no schedule.
+"""What CACE-Net is trained to make small. Functions of outputs and labels alone; no loop, no schedule.
 
 Labels are class indices `[B, T]`, int64, one for each segment; the number of classes `K` itself stands for background.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avel_cli.localizers.cace_net.network import CACENetOutput
+if TYPE_CHECKING:
+    from avel_cli.localizers.cace_net.network import CACENetOutput
 
 TEMPERATURE = 0.01
+
+
+@dataclass(frozen=True)
+class CACENetWeights:
+    """Weights of the terms.
+
+    Attributes:
+        contrastive: of the contrastive term.
+        contrastive_from: part of the run after which contrast and the enhanced event head begin (published: 1/8).
+        skip_empty: leave clips without an event out of the losses of clips; as published they count as category 0.
+    """
+
+    contrastive: float = 1.0
+    contrastive_from: float = 0.125
+    skip_empty: bool = False
 
 
 class CACENetLoss(NamedTuple):
@@ -107,3 +124,9 @@ def cace_net_loss(
         contrastive = contrastive_per_anchor(output.q, output.k, labels < num_classes).mean()
     total = event + category + gate + cas + contrastive_weight * contrastive
     return CACENetLoss(event, category, gate, cas, contrastive, total)
+
+
+def bag_loss(logits: Tensor, categories: Tensor) -> Tensor:
+    """Multi-label soft-margin loss of softmax probabilities `[B, K + 1]`, as related methods code it."""
+    target = F.one_hot(categories, logits.shape[1]).to(logits.dtype)
+    return F.multilabel_soft_margin_loss(logits.softmax(dim=1), target)

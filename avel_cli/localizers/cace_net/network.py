@@ -1,7 +1,7 @@
 """CACE-Net (arXiv 2408.01952): which event a clip shows, and in which of its segments it is both seen and heard.
 
-Only the network. Published checkpoints are read in `cace_net_official.py`, losses are in `training/losses.py`, decoding
-in `evaluation/segments.py`. Where paper and published code differ, the code is followed: it gave the published figures.
+The network alone: published checkpoints are read in `published.py`, the loss is in `loss.py`, decoding in
+`tasks/clips.py`. Where paper and published code differ, the code is followed: it gave the published figures.
 
 Shapes: `B` clips, `T` segments, `H x W` positions in a frame, `S = H*W`, `D = d_model`, `K` categories.
 """
@@ -9,12 +9,15 @@ Shapes: `B` clips, `T` segments, `H x W` positions in a frame, `S = H*W`, `D = d
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from avel_cli.localizers.base import ClipBatch, Localizer
+from avel_cli.localizers.cace_net.loss import CACENetWeights, cace_net_loss
 
 Guide = Literal["co-guide", "audio-guide", "visual-guide", "none"]
 
@@ -115,6 +118,11 @@ class CACENetOutput(NamedTuple):
     av_score: Tensor
     q: Tensor | None
     k: Tensor | None
+
+    @property
+    def decodable(self) -> tuple[Tensor, Tensor]:
+        """Logits of events and of categories, which `decode_segments` takes."""
+        return self.event_logits, self.category_logits
 
 
 def unscaled_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -330,14 +338,16 @@ def adapter(in_features: int, out_features: int, dropout: float) -> nn.Sequentia
     return nn.Sequential(nn.Linear(in_features, out_features), nn.ReLU(), nn.Dropout(dropout))
 
 
-class CACENet(nn.Module):
+class CACENet(Localizer):
     """Audio-visual event localizer for clips with one event category (CACE-Net, ACM MM 2024).
 
     All four guidance variants are this class with another `config.guide`; each owns only what it uses.
     """
 
     Config: ClassVar = CACENetConfig
+    Loss: ClassVar = CACENetWeights
     task: ClassVar = "clips"
+    config: CACENetConfig
 
     def __init__(self, config: CACENetConfig | None = None) -> None:
         super().__init__()
@@ -352,9 +362,10 @@ class CACENet(nn.Module):
         self.event_head = nn.Linear(width, 1)
         self.category_head = nn.Linear(width, config.num_classes)
         self.contrast = nn.Linear(width, width) if config.contrastive else None
+        self.enhancing = True  # the event head sees contrastive features: not yet in the first part of training
 
     def forward(
-        self, audio: Tensor, visual: Tensor, *, enhance: bool = True, noise: Tensor | None = None
+        self, audio: Tensor, visual: Tensor, *, enhance: bool | None = None, noise: Tensor | None = None
     ) -> CACENetOutput:
         """Event and category logits for a batch of clips, of any length and frame size.
 
@@ -362,7 +373,7 @@ class CACENet(nn.Module):
             audio: `[B, T, audio_dim]`.
             visual: `[B, T, H, W, visual_dim]`.
             enhance: add the contrastive features to the event head; the published recipe does not in its first
-                eighth. No effect without a contrastive encoder.
+                eighth. None goes by `advance`. No effect without a contrastive encoder.
             noise: `[B, T, D]`, standard normal, for the second contrastive view; drawn in training when not given.
                 In evaluation `q` and `k` are None without it.
         """
@@ -371,7 +382,7 @@ class CACENet(nn.Module):
         event_features, q, k = fused, None, None
         if self.contrast is not None:
             encoded = self.contrast(fused).relu()
-            if enhance:
+            if self.enhancing if enhance is None else enhance:
                 event_features = fused + self.config.event_lambda * encoded
             if noise is None and self.training:
                 noise = torch.randn_like(fused)
@@ -380,6 +391,27 @@ class CACENet(nn.Module):
                 k = F.normalize(self.contrast(fused + NOISE_STD * noise).relu(), dim=-1)
         event_logits = self.event_head(event_features).squeeze(-1)
         return CACENetOutput(event_logits, category_logits, gate, av_score, q, k)
+
+    def advance(self, weights: CACENetWeights, step: int, steps: int) -> None:
+        """Begin to enhance, and to contrast, at the published part of the run."""
+        self.enhancing = step >= round(weights.contrastive_from * steps)
+
+    def learn(self, batch: ClipBatch) -> CACENetOutput:
+        """The output with the batch's noise."""
+        output: CACENetOutput = self(batch.audio, batch.visual, noise=batch.noise)
+        return output
+
+    def loss(
+        self, output: CACENetOutput, batch: ClipBatch, weights: CACENetWeights, state: nn.Module
+    ) -> dict[str, Tensor]:
+        """See `cace_net_loss`."""
+        weight = weights.contrastive if self.enhancing and output.q is not None else 0.0
+        return cace_net_loss(output, batch.labels, weight, skip_empty=weights.skip_empty)._asdict()
+
+    def settle(self) -> None:
+        """Without what an early epoch has not learnt to use, so that the network answers as when it was chosen."""
+        if not self.enhancing:
+            self.contrast, self.config, self.enhancing = None, replace(self.config, contrastive=False), True
 
     def fuse(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Fused features `[B, T, D]`, joint gate `[B, T]` and class activation score `[B, K]`."""

@@ -13,6 +13,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from avel_cli.localizers.base import ClipBatch, Localizer, Supervision
+from avel_cli.localizers.cace_net.loss import bag_loss
 from avel_cli.localizers.cace_net.network import (
     TOP_SEGMENTS,
     CACENetConfig,
@@ -90,11 +92,12 @@ class WeakStream(nn.Module):
         self.interaction = Interaction(config, heads=HEADS)
 
 
-class WeakCACENet(nn.Module):
+class WeakCACENet(Localizer):
     """Audio-visual event localizer for clips with one event category, learnt from the categories of clips alone."""
 
     Config: ClassVar = WeakCACENetConfig
     task: ClassVar = "clips"
+    config: WeakCACENetConfig
 
     def __init__(self, config: WeakCACENetConfig | None = None) -> None:
         super().__init__()
@@ -130,6 +133,15 @@ class WeakCACENet(nn.Module):
         gate = (audio_gate + visual_gate) / 2
         clip_logits = (gate * video.unsqueeze(1)).amax(dim=1)
         return WeakCACENetOutput(torch.logit(gate.squeeze(-1), CERTAIN), clip_logits[:, :-1], clip_logits)
+
+    @property
+    def supervision(self) -> Supervision:
+        """Always `weak`."""
+        return "weak"
+
+    def loss(self, output: WeakCACENetOutput, batch: ClipBatch, weights: object, state: nn.Module) -> dict[str, Tensor]:
+        """See `bag_loss`."""
+        return {"total": bag_loss(output.clip_logits, batch.categories)}
 
     def _mixed(self, x: Tensor, gate: Tensor) -> Tensor:
         return (1 - self.config.alpha) * x + self.config.alpha * gate * x

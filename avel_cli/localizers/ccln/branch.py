@@ -1,6 +1,6 @@
 """The branch of CCLN: each modality by itself, without any path between the two. It is what cross-modal matching uses.
 
-Part of a reconstruction from the abstract, see `ccln.py`; that there is a branch is stated there, its content is ours.
+Part of a reconstruction from the abstract, see `network.py`: that there is a branch is stated there, the rest is ours.
 
 Shapes: `B` clips, `T` segments, `D = d_model`, `P = D / 2` the width of projections (our choice: 128 for 256).
 """
@@ -12,7 +12,9 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 
 from torch import Tensor, nn
 
+from avel_cli.localizers.base import Localizer, MatchBatch
 from avel_cli.localizers.cace_net.network import HEADS, AttentionLayer, adapter
+from avel_cli.localizers.ccln.loss import CCLNWeights, cross_modal_loss
 
 Context = Literal["none", "clip"]
 BRANCH = "ccln-branch"  # the network in the header of weights of the branch alone, which localizes nothing by itself
@@ -63,7 +65,7 @@ class CrossModalConfig:
         visual_dim: channels of the visual features.
         d_model: inner width, a multiple of 4.
         context: `none` encodes every segment alone; `clip` lets segments of one modality know their neighbours, and
-            thereby their position, which alone scores high (`evaluation/cross_modal.py`).
+            thereby their position, which alone scores high (`metrics/matching.py`).
         input_dropout: after the first linear map of a modality.
         dropout: in the transformer layers.
 
@@ -99,10 +101,13 @@ class CrossModalOutput(NamedTuple):
     visual_view: Tensor
 
 
-class CrossModalBranch(nn.Module):
+class CrossModalBranch(Localizer):
     """The branch trained alone: embeds sound and picture in one space, never knowing of the other."""
 
     Config: ClassVar = CrossModalConfig
+    Loss: ClassVar = CCLNWeights
+    task: ClassVar = "matching"
+    config: CrossModalConfig
 
     def __init__(self, config: CrossModalConfig | None = None) -> None:
         super().__init__()
@@ -124,6 +129,12 @@ class CrossModalBranch(nn.Module):
         heard, seen = self.audio(audio), self.visual(pooled(visual))
         views = self.audio_projector(heard.mean(dim=1)), self.visual_projector(seen.mean(dim=1))
         return CrossModalOutput(self.audio_projector(heard), self.visual_projector(seen), *views)
+
+    def loss(
+        self, output: CrossModalOutput, batch: MatchBatch, weights: CCLNWeights, state: nn.Module
+    ) -> dict[str, Tensor]:
+        """See `cross_modal_loss`."""
+        return {"total": cross_modal_loss(output, batch.labels, batch.num_classes, batch.videos, weights)}
 
     def embed_audio(self, audio: Tensor) -> Tensor:
         """`[B, T, P]` from `[B, T, audio_dim]`."""

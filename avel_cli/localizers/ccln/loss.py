@@ -1,4 +1,4 @@
-"""What CCLN is trained to make small: a reconstruction from the abstract, see `localizers/ccln.py`.
+"""What CCLN is trained to make small: a reconstruction from the abstract, see `network.py`.
 
 Stated there: events and scenes are set apart with adaptive weights (FEE), and labels of whole clips align the
 modalities (WCCL). Every formula and number is our choice. Functions of outputs and labels alone; no loop, no schedule.
@@ -10,15 +10,17 @@ itself stands for background: for a clip, that it holds no event.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avel_cli.localizers.cace_net.loss import clip_loss, segment_loss
-from avel_cli.localizers.ccln.branch import CrossModalOutput
-from avel_cli.localizers.ccln.network import CCLNOutput
+from avel_cli.localizers.cace_net.loss import bag_loss, clip_loss, segment_loss
+
+if TYPE_CHECKING:
+    from avel_cli.localizers.ccln.branch import CrossModalOutput
+    from avel_cli.localizers.ccln.network import CCLNOutput
 
 FEE_MARGIN = 0.6  # cosine distance beyond which an event segment is far enough from background
 FEE_REACH = 2.0  # segments in which the weight of a pair falls to 1/e: pairs at a boundary matter most
@@ -34,12 +36,14 @@ class CCLNWeights:
 
     Attributes:
         branch: of each of the two clip losses of the branch.
-        fee: of foreground event enhancement; with weak supervision 0 at first, our recipe has it from epoch 25.
+        fee: of foreground event enhancement; with weak supervision 0 at first.
         wccl: of the contrast across modalities, in localization.
         matching_wccl: the same, where the branch is trained alone for cross-modal localization.
         eta: share of the fused features in that contrast.
         tau: its temperature.
         scale_by_tau: multiply it by its temperature, as a related method does.
+        fee_from: part of the run after which weak supervision has FEE.
+        skip_empty: leave clips without an event out of the losses of clips; else they count as category 0.
     """
 
     branch: float = 0.5
@@ -49,6 +53,8 @@ class CCLNWeights:
     eta: float = 0.5
     tau: float = 0.1
     scale_by_tau: bool = False
+    fee_from: float = 0.125
+    skip_empty: bool = False
 
 
 class CCLNLoss(NamedTuple):
@@ -131,7 +137,7 @@ def wccl_loss(
         return torch.stack(losses).mean()
 
     loss = both((visual, audio), (audio, visual))
-    fused = output.fused_view if isinstance(output, CCLNOutput) else None
+    fused = getattr(output, "fused_view", None)  # the branch alone has none
     if fused is not None:
         loss = loss + weights.eta * both((fused, audio), (fused, visual))
     return loss * weights.tau if weights.scale_by_tau else loss
@@ -143,7 +149,6 @@ def ccln_loss(
     weights: CCLNWeights = CCLNWeights(),
     *,
     videos: Tensor | None = None,
-    skip_empty: bool = False,
 ) -> CCLNLoss:
     """The loss with labels of segments.
 
@@ -152,13 +157,12 @@ def ccln_loss(
         labels: `[B, T]`.
         weights: of the terms.
         videos: `[B]`, see `contrast`.
-        skip_empty: leave clips without an event out of the losses of clips, as `clip_loss` can.
     """
     num_classes = output.category_logits.shape[1]
     event = segment_loss(output.event_logits, labels, num_classes)
-    category = clip_loss(output.clip_logits, labels, skip_empty=skip_empty)
+    category = clip_loss(output.clip_logits, labels, skip_empty=weights.skip_empty)
     zero = torch.zeros_like(event)
-    branch = sum((clip_loss(logits, labels, skip_empty=skip_empty) for logits in _branch(output)), zero)
+    branch = sum((clip_loss(logits, labels, skip_empty=weights.skip_empty) for logits in _branch(output)), zero)
     is_event = labels < num_classes
     apart = zero if output.enhanced is None else fee_loss(output.enhanced, is_event, ~is_event)
     categories = labels.amin(dim=1)  # one category a clip, and background is the highest number
@@ -191,12 +195,6 @@ def weak_ccln_loss(
     apart = zero if output.enhanced is None else fee_loss(output.enhanced, *sure)
     aligned = wccl_loss(output, categories, num_classes, videos, weights)
     return _weighted(zero, category, branch, apart, aligned, weights)
-
-
-def bag_loss(logits: Tensor, categories: Tensor) -> Tensor:
-    """Multi-label soft-margin loss of softmax probabilities `[B, K + 1]`, as related methods code it."""
-    target = F.one_hot(categories, logits.shape[1]).to(logits.dtype)
-    return F.multilabel_soft_margin_loss(logits.softmax(dim=1), target)
 
 
 def pair_loss(audio: Tensor, visual: Tensor, event: Tensor) -> Tensor:

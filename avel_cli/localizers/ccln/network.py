@@ -16,17 +16,18 @@ Shapes: `B` clips, `T` segments, `S = H * W` positions in a frame, `D = d_model`
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avel_cli.localizers.base import ClipBatch, Localizer, Supervision
 from avel_cli.localizers.cace_net.network import HEADS, CACENetConfig, CoGuidance, adapter
 from avel_cli.localizers.ccln.branch import Recurrent, SelfAttention, check_width, projector
+from avel_cli.localizers.ccln.loss import CCLNWeights, ccln_loss, weak_ccln_loss
 
-Task = Literal["full", "weak"]
 Guide = Literal["ave", "cmran"]
 Gate = Literal["fused", "none", "threshold"]
 Enhancement = Literal["bg_event", "off"]
@@ -63,7 +64,7 @@ class CCLNConfig:
     visual_dim: int = 512
     num_classes: int = 28
     d_model: int = 256
-    task: Task = "full"
+    task: Supervision = "full"
     guide: Guide = "ave"
     sbi_gate: Gate = "fused"
     sbi_threshold: float = 0.099
@@ -74,7 +75,7 @@ class CCLNConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        for name, kind in (("task", Task), ("guide", Guide), ("sbi_gate", Gate), ("fee", Enhancement)):
+        for name, kind in (("task", Supervision), ("guide", Guide), ("sbi_gate", Gate), ("fee", Enhancement)):
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(get_args(kind))}")
         if self.wccl and not self.branch:
@@ -315,14 +316,16 @@ class Branch(nn.Module):
         return audio_logits, visual_logits, audio_view, visual_view, fused_view
 
 
-class CCLN(nn.Module):
+class CCLN(Localizer):
     """Audio-visual event localizer for clips with one event category; a reconstruction from the abstract of CCLN.
 
     It owns only what its switches use.
     """
 
     Config: ClassVar = CCLNConfig
+    Loss: ClassVar = CCLNWeights
     task: ClassVar = "clips"
+    config: CCLNConfig
 
     def __init__(self, config: CCLNConfig | None = None) -> None:
         super().__init__()
@@ -340,6 +343,7 @@ class CCLN(nn.Module):
         self.event_head = nn.Linear(width, 1)
         self.category_head = nn.Linear(width, config.clip_outputs)
         self.branch = Branch(config) if config.branch else None
+        self.enhancing = True  # weak supervision learns to set segments apart only after the first part of training
 
     def forward(self, audio: Tensor, visual: Tensor, *, branch: bool | None = None) -> CCLNOutput:
         """Event and category logits for a batch of clips, of any length and frame size.
@@ -361,6 +365,22 @@ class CCLN(nn.Module):
             return output
         alone = self.visual(frames.mean(dim=2))  # guided frames would bring audio into the visual branch
         return CCLNOutput(*output[:4], *self.branch(heard, alone, features))
+
+    @property
+    def supervision(self) -> Supervision:
+        """As its configuration says."""
+        return self.config.task
+
+    def advance(self, weights: CCLNWeights, step: int, steps: int) -> None:
+        """Begin with FEE of weak supervision at its part of the run."""
+        self.enhancing = step >= round(weights.fee_from * steps)
+
+    def loss(self, output: CCLNOutput, batch: ClipBatch, weights: CCLNWeights, state: nn.Module) -> dict[str, Tensor]:
+        """See `ccln_loss` and `weak_ccln_loss`."""
+        if self.config.task == "full":
+            return ccln_loss(output, batch.labels, weights, videos=batch.videos)._asdict()
+        weights = weights if self.enhancing else replace(weights, fee=0.0)
+        return weak_ccln_loss(output, batch.categories, weights, videos=batch.videos)._asdict()
 
     def fuse(self, audio: Tensor, visual: Tensor) -> Tensor:
         """The backbone after its encoders: fusion, interaction, integration; all `[B, T, D]`."""

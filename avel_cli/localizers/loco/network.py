@@ -3,7 +3,7 @@
 No code was published and the paper's text leaves numbers open, so this is LoCo *as specified here*: UnAV's detector
 without its dependency block, with cross-modal attention inside learned local windows (CDP; LAC in later versions of the
 paper) and a label-free correspondence of the two modalities (LCC, later LCF; the loss is in
-`training/dense_losses.py`). "Our choice" marks what the paper does not say.
+`dense/loss.py`). "Our choice" marks what the paper does not say.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from avel_cli.localizers.dense.blocks import (
     UnimodalEncoder,
     masked,
 )
+from avel_cli.localizers.dense.localizer import DenseLocalizer
 
 Perception = Literal["cdp", "lac", "fixed", "global", "none"]
 
@@ -228,11 +229,11 @@ class LocalCorrespondence(nn.Module):
         return Correspondence(audio, visual, mask, self.log_tau.exp(), sigma, self.targets, self.form)
 
 
-class LoCo(nn.Module):
+class LoCo(DenseLocalizer):
     """Locality-aware dense audio-visual event localizer."""
 
     Config: ClassVar = LoCoConfig
-    task: ClassVar = "dense"
+    config: LoCoConfig
 
     def __init__(self, config: LoCoConfig | None = None) -> None:
         super().__init__()

@@ -11,19 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from avel_cli import recipes
 from avel_cli.localizers.dense.blocks import DenseOutput
+from avel_cli.localizers.dense.localizer import DenseLocalizer
 from avel_cli.localizers.loco.network import LoCo, LoCoConfig
-from avel_cli.localizers.tagged.tags import LEAST, Tags, TagsConfig
+from avel_cli.localizers.tagged.tags import LEAST, TaggedSizes, Tags, TagsConfig
 
 ABSENT = -20.0  # logit of a label that is not looked at
 FAINT = 0.1  # a label whose tags never say more is not looked at
 
 
 @dataclass(frozen=True)
-class TaggedLoCoConfig:
+class TaggedLoCoConfig(TaggedSizes):
     """The tags, and the sizes and switches of the network; its feature widths and its one class are filled in.
 
     Attributes:
@@ -39,32 +40,18 @@ class TaggedLoCoConfig:
     def __post_init__(self) -> None:
         self.inner()
 
-    @property
-    def audio_dim(self) -> int:
-        """Width of the audio features."""
-        return self.tags.audio_dim
-
-    @property
-    def visual_dim(self) -> int:
-        """Width of the visual features."""
-        return self.tags.visual_dim
-
-    @property
-    def num_classes(self) -> int:
-        """Labels."""
-        return len(self.tags.sounds)
-
     def inner(self) -> LoCoConfig:
         """The configuration of the network inside."""
         sizes = {"audio_dim": 1, "visual_dim": 1, "num_classes": 1, "max_seq_len": self.max_seq_len}
         return recipes.build(LoCoConfig, {**self.model, **sizes}, "model.")
 
 
-class TaggedLoCo(nn.Module):
+class TaggedLoCo(DenseLocalizer):
     """A dense localizer of every label that its encoders have tags of."""
 
     Config: ClassVar = TaggedLoCoConfig
-    task: ClassVar = "dense"
+    smallest: ClassVar = {"tags": TagsConfig(1, 1, ((0,),), ((0,),), ((),))}
+    config: TaggedLoCoConfig
 
     def __init__(self, config: TaggedLoCoConfig) -> None:
         super().__init__()

@@ -16,16 +16,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avel_cli import recipes
+from avel_cli.localizers.base import LabelBatch, Localizer
+from avel_cli.localizers.cace_net.loss import CACENetWeights, cace_net_loss
 from avel_cli.localizers.cace_net.network import CACENet, CACENetConfig, CACENetOutput
+from avel_cli.localizers.ccln.loss import CCLNWeights, ccln_loss
 from avel_cli.localizers.ccln.network import CCLN, CCLNConfig, CCLNOutput
-from avel_cli.localizers.tagged.tags import Evidence, Tags, TagsConfig
+from avel_cli.localizers.tagged.tags import Evidence, TaggedSizes, Tags, TagsConfig
 
 Network = Literal["cace-net", "ccln"]
 BOUND = 2.0  # log-odds that the network can take away
 
 
 @dataclass(frozen=True)
-class TaggedConfig:
+class TaggedConfig(TaggedSizes):
     """The network, its own sizes and switches (feature widths and classes are filled in), and the tags.
 
     Raises:
@@ -38,21 +41,6 @@ class TaggedConfig:
 
     def __post_init__(self) -> None:
         self.inner()
-
-    @property
-    def audio_dim(self) -> int:
-        """Width of the audio features."""
-        return self.tags.audio_dim
-
-    @property
-    def visual_dim(self) -> int:
-        """Channels of the visual features."""
-        return self.tags.visual_dim
-
-    @property
-    def num_classes(self) -> int:
-        """Labels."""
-        return len(self.tags.sounds)
 
     def inner(self) -> CACENetConfig | CCLNConfig:
         """The configuration of the network inside."""
@@ -76,11 +64,27 @@ class TaggedOutput(NamedTuple):
     own: CACENetOutput | CCLNOutput
 
 
-class Tagged(nn.Module):
+@dataclass(frozen=True)
+class TaggedWeights:
+    """Weights of the loss that the network inside is published with, beside cross-entropy of the labels.
+
+    Attributes:
+        cace_net: for CACE-Net.
+        ccln: for CCLN.
+    """
+
+    cace_net: CACENetWeights = field(default_factory=lambda: CACENetWeights(0.1, skip_empty=True))
+    ccln: CCLNWeights = field(default_factory=lambda: CCLNWeights(skip_empty=True))
+
+
+class Tagged(Localizer):
     """A localizer of clips whose answer starts from its encoders' tags."""
 
     Config: ClassVar = TaggedConfig
+    Loss: ClassVar = TaggedWeights
     task: ClassVar = "labels"
+    smallest: ClassVar = {"tags": TagsConfig(1, 1, ((0,),), ((0,),), ((),))}
+    config: TaggedConfig
 
     def __init__(self, config: TaggedConfig) -> None:
         super().__init__()
@@ -89,6 +93,7 @@ class Tagged(nn.Module):
         inner = config.inner()
         self.network = CACENet(inner) if isinstance(inner, CACENetConfig) else CCLN(inner)
         self.gain = nn.Parameter(torch.full((config.num_classes,), 0.1))
+        self.known: Tensor | None = None  # which labels the training data hold; the others are left to the tags
 
     def forward(self, audio: Tensor, visual: Tensor) -> TaggedOutput:
         """Logits of every label in every segment.
@@ -102,3 +107,26 @@ class Tagged(nn.Module):
         own = output.event_logits.unsqueeze(2) + output.category_logits.unsqueeze(1)
         veto = BOUND * torch.tanh(self.gain * F.relu(-own.float()))
         return TaggedOutput(evidence.logits - veto, evidence, output)
+
+    def loss(
+        self, output: TaggedOutput, batch: LabelBatch, weights: TaggedWeights, state: nn.Module
+    ) -> dict[str, Tensor]:
+        """Cross-entropy of the known labels, and the published loss of the network, for which a segment has one label.
+
+        Of several events in a segment the first label counts there.
+        """
+        known = slice(None) if self.known is None else self.known.to(batch.labels.device)
+        labels = F.binary_cross_entropy_with_logits(output.label_logits[..., known], batch.labels[..., known])
+        classes = torch.where(batch.labels.any(-1), batch.labels.argmax(-1), batch.labels.shape[-1])
+        if isinstance(output.own, CCLNOutput):
+            own = ccln_loss(output.own, classes, weights.ccln).total
+        else:
+            weight = weights.cace_net.contrastive if output.own.q is not None else 0.0
+            own = cace_net_loss(output.own, classes, weight, skip_empty=weights.cace_net.skip_empty).total
+        return {"total": labels + own, "labels": labels, "own": own}
+
+    def settle(self) -> None:
+        """Leave labels that there was nothing to learn of to the tags."""
+        if self.known is not None:
+            with torch.no_grad():
+                self.gain[~self.known] = 0.0

@@ -67,6 +67,27 @@ class Heads:
         return self
 
 
+class TaggedSizes:
+    """Sizes of a network on tags, which are those of the tags."""
+
+    tags: TagsConfig
+
+    @property
+    def audio_dim(self) -> int:
+        """Width of the audio features."""
+        return self.tags.audio_dim
+
+    @property
+    def visual_dim(self) -> int:
+        """Channels of the visual features."""
+        return self.tags.visual_dim
+
+    @property
+    def num_classes(self) -> int:
+        """Labels."""
+        return len(self.tags.sounds)
+
+
 class Evidence(NamedTuple):
     """What the tag heads say of `B` clips of `T` segments and `L` labels, each `[B, T, L]`.
 

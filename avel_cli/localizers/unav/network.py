@@ -23,6 +23,7 @@ from avel_cli.localizers.dense.blocks import (
     Pyramid,
     UnimodalEncoder,
 )
+from avel_cli.localizers.dense.localizer import DenseLocalizer
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,11 @@ class DependencyBlock(nn.Module):
         return torch.cat(parts)
 
 
-class UnAV(nn.Module):
+class UnAV(DenseLocalizer):
     """Dense audio-visual event localizer with dependencies between classes (Geng et al., CVPR 2023)."""
 
     Config: ClassVar = UnAVConfig
-    task: ClassVar = "dense"
+    config: UnAVConfig
 
     def __init__(self, config: UnAVConfig | None = None) -> None:
         super().__init__()

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from safetensors import safe_open
 from torch import Tensor
 
-from avel_cli.cli.console import Console
-from avel_cli.datasets.ave import Split
+from avel_cli.datasets.ave_clips import of_clips
+from avel_cli.datasets.base import DataSet, Request
 from avel_cli.datasets.folder import TABLE, Folder, plan, read_spans
 from avel_cli.errors import UsageError
-from avel_cli.extract import Extractor, feature_file
+from avel_cli.extraction import Extractor, feature_file
 from avel_cli.media.probe import probe
+from avel_cli.tasks.base import Data
 from avel_cli.timeline.grid import Grid
 from avel_cli.writers.files import make_folder, result_names
 
@@ -39,36 +39,21 @@ def _slice(path: Path, first: int, last: int) -> Tensor:
     return rows
 
 
-def load(
-    console: Console,
-    folder: Path,
-    encoders: Sequence[str],
-    output: Path,
-    *,
-    offline: bool = False,
-    needed: Collection[Split] = get_args(Split),
-) -> dict[Split, Folder]:
-    """The clips of each split that is needed, as the folder's table has them.
-
-    Args:
-        console: is told of progress.
-        folder: with the videos and their table.
-        encoders: one of sound and one of pictures, with features every second.
-        output: features are kept below it.
-        offline: open no connection.
-        needed: splits that must have clips.
+def open_own_videos(request: Request) -> Data:
+    """The clips of each part that is needed, as the folder's table has them; features are made once and kept.
 
     Raises:
         SetupError: if the table is missing or wrong.
-        UsageError: if the encoders do not make such a pair.
+        UsageError: if the encoders are not one of sound and one of pictures, with features every second.
         InputError: if a video cannot be decoded.
     """
+    folder = request.folder()
     videos = sorted({folder / span.file for span in read_spans(folder / TABLE)})
-    extractor = Extractor(encoders, offline=offline)
+    extractor = Extractor(list(request.encoders), offline=request.offline)
     pair = ordered(extractor)
-    stored = _make(console, extractor, pair, videos, output / "features")
-    found = plan(folder, stored.counts.__getitem__, needed)
-    return {split: Folder(found, split, stored) for split in needed}
+    stored = _make(request, extractor, pair, videos)
+    found = plan(folder, stored.counts.__getitem__, request.parts)
+    return of_clips({part: Folder(found, part, stored) for part in request.parts}, found.names, pair)
 
 
 def ordered(extractor: Extractor) -> tuple[str, str]:
@@ -85,17 +70,20 @@ def ordered(extractor: Extractor) -> tuple[str, str]:
     return names["sound"], names["picture"]
 
 
-def _make(console: Console, extractor: Extractor, pair: tuple[str, str], videos: Sequence[Path], cache: Path) -> Stored:
-    make_folder(cache)
+def _make(request: Request, extractor: Extractor, pair: tuple[str, str], videos: Sequence[Path]) -> Stored:
+    make_folder(cache := request.cache / "features")
     files: dict[Path, tuple[Path, Path]] = {}
     counts: dict[Path, int] = {}
     for number, (video, stem) in enumerate(zip(videos, result_names([v.absolute() for v in videos]), strict=True), 1):
         media = probe(video)
         sound, picture = (feature_file(cache, stem, name, ".safetensors") for name in pair)
-        with console.progress(f"{number}/{len(videos)} {video.name}") as listener:
+        with request.watch(f"{number}/{len(videos)} {video.name}") as listener:
             for name, path in zip(pair, (sound, picture), strict=True):
                 for warning in extractor.write(media, name, path, listener) or ():
-                    console.say(f"warning: {video}: {warning}")
+                    request.say(f"warning: {video}: {warning}")
         files[video] = sound, picture
         counts[video] = extractor.count(pair[0], media.duration)
     return Stored(files, counts)
+
+
+DATASET = DataSet(open_own_videos, ("clips",))
