@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avel_cli import localizers, published, recipes
-from avel_cli.datasets import FOLDER
+from avel_cli.datasets import DATASETS, FOLDER
 from avel_cli.datasets import dataset as dataset_of
 from avel_cli.datasets.base import PARTS, Listener, Part, Request
 from avel_cli.errors import ModelError, UsageError
@@ -28,8 +28,8 @@ from avel_cli.metrics.report import Report
 from avel_cli.pipeline import choose_device
 from avel_cli.tasks import task_of
 from avel_cli.tasks.base import Data
-from avel_cli.training import distil, finetune, finetune_data, runs
-from avel_cli.training.processes import team, use
+from avel_cli.training import defaults, distil, finetune, finetune_data, runs
+from avel_cli.training.processes import accelerator, use
 from avel_cli.training.recipe import Recipe
 
 log = logging.getLogger("avel")
@@ -113,7 +113,7 @@ def train(
     own = _is_own(dataset)
     folders = tuple(map(Path, (dataset, *data) if own else data))
     name = FOLDER if own else str(dataset)
-    found = recipe or recipes.default(name, model)
+    found = recipe or defaults.default(name, model)
     given = {"select": select, "schedule.precision": precision, "encoders": list(encoders) or None}
     changes = [*changes, *(f"{key}={_toml(value)}" for key, value in given.items() if value)]
     kind, values = recipes.read(found, changes)
@@ -147,13 +147,13 @@ def train(
         say=hooks.say,
         watch=hooks.watch,
     )
-    with team().main_process_first():  # the others find what the first has made
+    with accelerator().main_process_first():  # the others find what the first has made
         opened = dataset_of(plan.dataset).open(request)
     return runs.run(plan, opened, Path(output), seeds=seeds, resume=resume, say=hooks.say)
 
 
 def _is_own(dataset: str | Path) -> bool:
-    return Path(dataset).is_dir() and str(dataset) not in recipes.datasets()
+    return Path(dataset).is_dir() and str(dataset) not in DATASETS
 
 
 def _toml(value: Any) -> str:

@@ -24,7 +24,7 @@ from avel_cli.errors import InputError, UsageError
 from avel_cli.hub import weights_file
 from avel_cli.media.probe import Media
 from avel_cli.pipeline import Progress, choose_device
-from avel_cli.writers.files import whole_file, whole_path
+from avel_cli.writers.files import atomic_path, atomic_write
 
 FORMAT = "avel.features/1"
 LARGEST_HEADER = 1 << 20
@@ -159,7 +159,7 @@ class Extractor:
         stride = self.encoders[name].grid.stride
         presence = [np.zeros(0, bool)]
         done = 0
-        with closing(self.stream(media, name)) as stream, whole_path(path) as part, part.open("xb") as file:
+        with closing(self.stream(media, name)) as stream, atomic_path(path) as part, part.open("xb") as file:
             _begin(file, path.suffix, facts)
             for step in stream:
                 file.write(step.values.cpu().contiguous().numpy().tobytes())
@@ -214,5 +214,5 @@ def _finish(file: IO[bytes], path: Path, present: NDArray[np.bool_], facts: Mapp
     if path.suffix != ".npy":
         file.write(present.astype(np.uint8).tobytes())
         return
-    with whole_file(path.with_suffix(".json")) as beside:
+    with atomic_write(path.with_suffix(".json")) as beside:
         json.dump(facts, beside, indent=2)

@@ -60,8 +60,11 @@ def prepare(
         ModelError: if a name is unknown, or weights cannot be fetched, read or converted.
         UsageError: if a file has the name of nothing that is needed here.
     """
-    wanted = registry.with_encoders(names)
-    own = _by_asset(files or {}, wanted)
+    known = registry.needs()
+    new = {name: path for name, path in (files or {}).items() if name in names and name not in known}
+    new = {name: path for name, path in new.items() if _is_ours(name, path)}  # an encoder of somebody else's
+    wanted = registry.with_encoders([name for name in names if name not in new])
+    own = _by_asset({name: path for name, path in (files or {}).items() if name not in new}, wanted)
 
     def fetch(asset: Asset) -> Path:
         with watch(asset.name) as listener:
@@ -70,7 +73,7 @@ def prepare(
     still = [asset for asset in registry.missing(wanted) if asset.name not in own]
     if still and not offline and not downloads.is_offline():
         say(f"fetching {', '.join(map(_announcement, still))}")
-    return {name: _ready(name, own, fetch, say) for name in wanted}
+    return {**new, **{name: _ready(name, own, fetch, say) for name in wanted}}
 
 
 def _announcement(asset: Asset) -> str:

@@ -18,44 +18,6 @@ from avel_cli.errors import UsageError, nearest
 T = TypeVar("T")
 FOLDER = Path(__file__).parent / "recipes"
 KINDS = ("localizer", "distil", "finetune")
-DEFAULTS = {  # data set and model → recipe
-    ("sounds", "starter-sound"): "starter-sound",
-    ("starter", "cace-net"): "cace-net.starter",
-    ("starter", "ccln"): "ccln.starter",
-    ("starter", "loco"): "loco.starter",
-    ("ave", "cace-net"): "cace-net.ave",
-    ("ave", "ccln"): "ccln.ave",
-    ("ave", "ccln-branch"): "ccln.ave-cross-modal",
-    ("ave", "resnet50"): "resnet50.finetune",
-    ("ave", "vgg19"): "vgg19.finetune",
-    ("unav100", "loco"): "loco.unav100-onepeace",
-    ("unav100", "unav"): "unav.unav100-i3d",
-    ("folder", "cace-net"): "cace-net.folder",
-    ("folder", "resnet50"): "resnet50.finetune",
-    ("folder", "vgg19"): "vgg19.finetune",
-}
-
-
-def datasets() -> list[str]:
-    """Names of the data sets that there are recipes for, but for one's own videos."""
-    return sorted({name for name, _ in DEFAULTS} - {"folder"})
-
-
-def models(dataset: str | None = None) -> list[str]:
-    """What can be trained, on one data set or on any."""
-    return list(dict.fromkeys(model for name, model in DEFAULTS if dataset in (None, name)))
-
-
-def default(dataset: str, model: str) -> str:
-    """The recipe of a model on a data set.
-
-    Raises:
-        UsageError: if there is none.
-    """
-    if (dataset, model) not in DEFAULTS:
-        known = ", ".join(models(dataset))
-        raise UsageError(f"there is no recipe for {model} on {dataset}; --model can be {known}")
-    return DEFAULTS[dataset, model]
 
 
 def shipped() -> list[str]:

@@ -32,8 +32,8 @@ from avel_cli import localizers, recipes
 from avel_cli.datasets.dense import Sample, collate
 from avel_cli.localizers.dense.blocks import Block
 from avel_cli.localizers.loco.network import LocalBlock
-from avel_cli.training.dense import DenseRecipe, Learner
-from avel_cli.training.unav100 import UnAV100Recipe
+from avel_cli.training.recipe import Recipe
+from avel_cli.training.train import Learner
 
 WIDTHS = {"i3d": (128, 2048), "onepeace": (1536, 1536)}  # of sound and of pictures
 CLASSES = 100
@@ -49,15 +49,17 @@ PUBLISHED = [  # parameters in millions, operations in billions
 ]
 
 
-def network(recipe: DenseRecipe, features: str, device: str = "cpu") -> Any:
+def network(recipe: Recipe, features: str, device: str = "cpu") -> Any:
     """The network of a recipe with fresh weights."""
     with torch.device(device):
-        return localizers.localizer_class(recipe.network)(recipe.config(*WIDTHS[features], CLASSES))
+        audio, visual = WIDTHS[features]
+        sizes = {"audio_dim": audio, "visual_dim": visual, "num_classes": CLASSES}
+        return localizers.localizer_class(recipe.network)(recipe.config(sizes))
 
 
-def samples(recipe: DenseRecipe, features: str, count: int) -> list[Sample]:
+def samples(steps: int, features: str, count: int) -> list[Sample]:
     """Videos of full length with three events each."""
-    audio, visual = (torch.randn(count, recipe.steps, width) for width in WIDTHS[features])
+    audio, visual = (torch.randn(count, steps, width) for width in WIDTHS[features])
     events = torch.tensor([[10.3, 14.8], [30.2, 90.7], [60.1, 200.4]])
     labels = torch.tensor([3, 50, 7])
     return [Sample(str(i), 60.0, audio[i], visual[i], events, labels) for i in range(count)]
@@ -72,9 +74,10 @@ def cpu_seconds(function: Callable[[], Any]) -> float:
 
 def measure(name: str, changes: list[str], batch: int, train: bool) -> dict[str, float]:
     """Seconds of a pass, and most gigabytes of the process."""
-    recipe = recipes.load(UnAV100Recipe, name, changes)
-    given = collate(samples(recipe, recipe.features, batch), recipe.steps)
-    learner = Learner(network(recipe, recipe.features), recipe)
+    recipe = recipes.load(Recipe, name, changes)
+    features, steps = recipe.data_options().features, recipe.model["max_seq_len"]
+    given = collate(samples(steps, features, batch), steps)
+    learner = Learner(network(recipe, features), recipe.loss_weights())
     if not train:
         learner.eval()
         with torch.inference_mode():
@@ -93,7 +96,7 @@ def optimizer_of(learner: nn.Module) -> tuple[torch.optim.Optimizer, nn.Module]:
 
 def step(learner: Learner, batch: Any, optimizer: torch.optim.Optimizer, average: nn.Module) -> None:
     """One step of training."""
-    learner(batch)["total"].backward()
+    learner.terms(batch)["total"].backward()
     optimizer.step()
     for kept, new in zip(average.parameters(), learner.parameters(), strict=True):
         kept.lerp_(new.detach(), 0.001)
@@ -123,7 +126,7 @@ def print_sizes() -> None:
         ("loco.unav100-onepeace", [], "onepeace", 256),
         ("loco.unav100-onepeace", ["model.perception=global"], "onepeace", 256),
     ):
-        recipe = recipes.load(UnAV100Recipe, name, [*changes, f"steps={steps}"])
+        recipe = recipes.load(Recipe, name, [*changes, f"model.max_seq_len={steps}"])
         model = network(recipe, features, "meta").eval()
         widths = WIDTHS[features]
         given = [torch.empty(1, steps, width, device="meta") for width in widths]

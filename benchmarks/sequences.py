@@ -18,14 +18,15 @@ from torch.nn import functional as F
 
 from avel_cli import recipes
 from avel_cli.datasets.composed_dense import ComposedSequences, Composition, composed, make, part_pool, sequence_names
-from avel_cli.evaluation.dense import annotated, evaluate_localizer
+from avel_cli.datasets.packs import Options
 from avel_cli.localizers.dense.windows import Rows as Features
 from avel_cli.metrics.detection import TIOUS, DetectionResult, Rows, evaluate
 from avel_cli.pipeline import Detector
+from avel_cli.tasks.base import Data
+from avel_cli.tasks.dense import Dense, annotated
 from avel_cli.tasks.labels import label_scores
 from avel_cli.timeline.grid import Grid
 from avel_cli.timeline.labels import LabelScores, decode
-from avel_cli.training.dense import DenseRecipe
 
 GRID = Grid(stride=0.25, window=1.0)
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
@@ -69,12 +70,13 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("runs"), help="where composed sequences are kept")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
-    recipe = recipes.load(DenseRecipe, "loco.starter")
-    assert recipe.composition is not None
-    sequences = composed(recipe.composition, arguments.data, "test", arguments.output)
+    options = recipes.build(Options, recipes.read("loco.starter")[1]["data"])
+    composition = options.composition
+    sequences = composed(composition, arguments.data, "test", arguments.output)
     loco, cace = (Detector(name, "cpu") for name in ("loco.starter", "cace-net.starter"))
-    results = {"loco.starter": evaluate_localizer(loco.localizer, sequences, recipe.steps, GRID)}
-    scored = seconds(cace, recipe.composition, arguments.data)
+    data = Data({"test": sequences}, tuple(composition.labels), {}, (), GRID)
+    results = {"loco.starter": Dense().figures(loco.localizer, data, "test")}
+    scored = seconds(cace, composition, arguments.data)
     by_threshold = {t: merged(cace, scored, sequences, t) for t in THRESHOLDS}
     best = max(by_threshold, key=lambda t: by_threshold[t].average)
     results[f"cace-net.starter, merged at {best:g}"] = by_threshold[best]

@@ -28,8 +28,10 @@ from torch import Tensor, nn
 
 from avel_cli import localizers, recipes
 from avel_cli.datasets.ave import AVE
+from avel_cli.localizers.base import ClipBatch
 from avel_cli.localizers.cace_net.network import CACENet, CoGuidance, Projections
-from avel_cli.training.ave import AVERecipe, Batch, on_device, terms
+from avel_cli.training.recipe import Recipe
+from avel_cli.training.train import Learner, moved
 
 CLIPS = 4143
 KINDS = ("cace-net, plain float64", "cace-net", "cace-net, bf16", "ccln")
@@ -72,7 +74,7 @@ def part(maps: Projections, number: int, x: Tensor) -> Tensor:
     return y.relu() if maps.relu else y
 
 
-def plain_loss(model: nn.Module, batch: Batch) -> Tensor:
+def plain_loss(model: nn.Module, batch: ClipBatch) -> Tensor:
     """The five terms as they are written; float64 has room for exp(100)."""
     output = model(batch.audio, batch.visual, noise=batch.noise)
     is_event = (batch.labels < 28).double()
@@ -91,7 +93,7 @@ def plain_loss(model: nn.Module, batch: Batch) -> Tensor:
     return bce(output.event_logits, is_event) + bce(output.gate, is_event) + names + contrast.mean()
 
 
-def drawn(size: int) -> Batch:
+def drawn(size: int) -> ClipBatch:
     """A batch of noise with events like AVE's."""
     rng = torch.Generator().manual_seed(0)
     categories = torch.randint(28, (size,), generator=rng)
@@ -99,15 +101,15 @@ def drawn(size: int) -> Batch:
     labels = categories.unsqueeze(1).where(torch.arange(10) >= start, 28)
     audio, noise = (torch.randn(size, 10, width, generator=rng) for width in (128, 256))
     visual = torch.randn(size, 10, 7, 7, 512, generator=rng).relu()
-    return Batch(audio, visual, noise, labels, categories, torch.arange(size))
+    return ClipBatch(audio, visual, noise, labels, categories, torch.arange(size))
 
 
-def prepared(kind: str, device: str) -> tuple[nn.Module, Callable[[Batch], Tensor]]:
+def prepared(kind: str, device: str) -> tuple[nn.Module, Callable[[ClipBatch], Tensor]]:
     """A network without dropout, and its loss."""
     name = "ccln.ave" if kind == "ccln" else "cace-net.ave"
-    recipe = recipes.load(AVERecipe, name)
+    recipe = recipes.load(Recipe, name)
     torch.manual_seed(0)
-    model = localizers.localizer_class(recipe.localizer)(recipe.config(128, 512, 28)).train()
+    model = localizers.localizer_class(recipe.network)(recipe.config({})).train()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -120,9 +122,11 @@ def prepared(kind: str, device: str) -> tuple[nn.Module, Callable[[Batch], Tenso
         model.double()
         return model, lambda batch: plain_loss(model, batch)
 
-    def loss(batch: Batch) -> Tensor:
+    learner = Learner(model, recipe.loss_weights())
+
+    def loss(batch: ClipBatch) -> Tensor:
         with torch.autocast(device, torch.bfloat16, enabled=kind.endswith("bf16")):
-            return terms(model, batch, recipe, late=True)["total"]
+            return learner.terms(batch)["total"]
 
     return model, loss
 
@@ -130,7 +134,7 @@ def prepared(kind: str, device: str) -> tuple[nn.Module, Callable[[Batch], Tenso
 def measure(kind: str, size: int, steps: int, device: str) -> None:
     """Print seconds of a step, peak memory in MB and the first loss as JSON; run in a process of its own."""
     model, loss_of = prepared(kind, device)
-    batch = on_device(drawn(size), model)
+    batch = moved(drawn(size), next(model.parameters()))
     optimizer = torch.optim.Adam(model.parameters(), lr=7e-4)
     on_gpu = device != "cpu"
     clock, losses, times = time.perf_counter if on_gpu else time.process_time, [], []

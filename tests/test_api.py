@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 
+import click
 import pytest
 
 import avel_cli
+from avel_cli.cli.main import avel
 from avel_cli.errors import InputError, UsageError
 from avel_cli.timeline.events import Event, Timeline
 
@@ -79,3 +81,16 @@ def test_one_label_may_stand_for_a_tuple_of_it() -> None:
     from avel_cli.pipeline import chosen
 
     assert chosen(avel_cli.Options(top_k=3), {"labels": "dog"}) == avel_cli.Options(labels=("dog",), top_k=3)
+
+
+@pytest.mark.parametrize(("verb", "command"), [("train", "train"), ("evaluate", "eval"), ("extract", "extract")])
+def test_functions_take_what_their_commands_take_with_the_same_defaults(verb: str, command: str) -> None:
+    program = avel.get_command(click.Context(avel), command)
+    options = {param.name: param for param in program.params if param.expose_value and param.name != "as_json"}
+    arguments = dict(inspect.signature(getattr(avel_cli, verb)).parameters)
+    assert arguments.pop("hooks").default is not None
+    assert options.keys() == arguments.keys()
+    for name, argument in arguments.items():
+        if argument.default is not inspect.Parameter.empty:
+            default = options[name].to_info_dict()["default"]
+            assert str(default or None) == str(argument.default or None), name

@@ -2,13 +2,14 @@ import pytest
 
 from avel_cli import recipes
 from avel_cli.errors import UsageError
+from avel_cli.training import defaults
 from avel_cli.training.distil import DistilRecipe
 from avel_cli.training.recipe import Recipe
 from avel_cli.training.resolved import KINDS, to_toml
 
 
 def test_every_default_is_a_recipe_that_ships_and_trains_what_it_says():
-    for (dataset, model), name in recipes.DEFAULTS.items():
+    for (dataset, model), name in defaults.defaults().items():
         assert name in recipes.shipped()
         kind, values = recipes.read(name)
         if kind == "localizer":

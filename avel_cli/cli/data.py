@@ -11,10 +11,10 @@ import click
 from avel_cli import datasets
 from avel_cli.cli import options
 from avel_cli.cli.console import Console
-from avel_cli.datasets import DATASETS
+from avel_cli.datasets import DATASETS, FOLDER
 from avel_cli.errors import SetupError
 
-CHECKED = [name for name in DATASETS if name not in ("starter", "folder")]
+CHECKED = [name for name in DATASETS if name not in ("starter", FOLDER)]
 
 
 @click.group(short_help="Check the folder of a published data set.")

@@ -10,7 +10,7 @@ from avel_cli.cli.console import Console
 from avel_cli.datasets import DATASETS, dataset
 from avel_cli.hub import downloads, registry
 from avel_cli.hub.catalogue import Asset
-from avel_cli.writers.files import make_folder, whole_path
+from avel_cli.writers.files import atomic_path, make_folder
 
 NAMED = 5  # files of the Hub's repository that are named
 
@@ -45,7 +45,7 @@ def fetch(console: Console, name: str, folder: Path | None) -> None:
     make_folder(target.parent)
     with console.download(name) as listener:
         path = registry.fetch(asset, listener=listener, then=f"put {target.name} into {target.parent}")
-    with whole_path(target) as temporary:
+    with atomic_path(target) as temporary:
         shutil.copyfile(path, temporary)
     console.say(f"{target}: licence {asset.licence}; please cite {asset.citation}")
     for source in asset.sources:

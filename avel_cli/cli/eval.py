@@ -8,13 +8,14 @@ import click
 
 from avel_cli.cli import options
 from avel_cli.cli.console import Console
+from avel_cli.datasets import DATASETS, FOLDER
 from avel_cli.errors import UsageError
 
-DATASETS = ("ave", "starter", "unav100")
+NAMES = [name for name in DATASETS if name not in (FOLDER, "ave-matching")]
 
 
 @click.command("eval", short_help="Measure weights on data with known answers.")
-@options.dataset(DATASETS)
+@options.dataset(NAMES)
 @options.model
 @options.weights
 @options.data
@@ -39,7 +40,7 @@ def evaluate(console: Console, /, dataset: str, as_json: bool, **settings: Any) 
     avel eval --dataset unav100 -m runs/loco.unav100-onepeace.safetensors --data data/unav100
     avel eval --dataset unav100 --weights unav=model_best.pth.tar --data data/unav100    as its authors publish it
     """
-    if dataset in DATASETS and not settings["data"]:
+    if dataset in NAMES and not settings["data"]:
         raise UsageError(f"--dataset {dataset} wants its folder: --data DIR")
     from avel_cli import experiments
 

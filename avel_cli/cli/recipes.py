@@ -7,6 +7,7 @@ import click
 from avel_cli import recipes as shipped
 from avel_cli.cli import options
 from avel_cli.cli.console import Console
+from avel_cli.training.defaults import defaults
 
 
 @click.group(invoke_without_command=True, short_help="List and show recipes.")
@@ -27,11 +28,11 @@ def recipes(ctx: click.Context) -> None:
 @click.pass_obj
 def listed(console: Console, /) -> None:
     """List the recipes that ship."""
-    defaults = {name: f"{dataset} {model}" for (dataset, model), name in shipped.DEFAULTS.items()}
+    of = {name: f"{dataset} {model}" for (dataset, model), name in defaults().items()}
     rows = []
     for name in shipped.shipped():
         kind, values = shipped.read(name)
-        rows.append([name, kind, defaults.get(name, ""), str(values.get("description", ""))])
+        rows.append([name, kind, of.get(name, ""), str(values.get("description", ""))])
     console.table(["recipe", "kind", "default of", "description"], rows)
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-from avel_cli import recipes
 from avel_cli.cli import options
 from avel_cli.cli.console import Console
 from avel_cli.errors import UsageError
+from avel_cli.training import defaults
 
 
 @click.command(short_help="Train weights.")
-@options.dataset(recipes.datasets())
-@click.option("--model", type=click.Choice(recipes.models()), required=True, help="What to train.")
+@options.dataset(defaults.datasets())
+@click.option("--model", required=True, help=f"What to train: {', '.join(defaults.models())}.")
 @options.data
 @options.weights
 @click.option("--recipe", help="A recipe file, or the name of one that ships.  [default: the model's]")
@@ -44,9 +44,9 @@ def train(console: Console, /, dataset: str, model: str, weights: dict[str, Path
 
     Several GPUs or processes: torchrun --nproc-per-node 4 -m avel_cli train …
     """
-    own = Path(dataset).is_dir() and dataset not in recipes.datasets()
+    own = Path(dataset).is_dir() and dataset not in defaults.datasets()
     if not settings["recipe"]:
-        recipes.default("folder" if own else dataset, model)  # before anything slow is imported
+        defaults.default("folder" if own else dataset, model)  # before anything slow is imported
     if not own and not settings["data"]:
         raise UsageError(f"--dataset {dataset} wants its folder: --data DIR")
     from avel_cli import experiments

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from avel_cli.datasets.ave import read_annotations
 from avel_cli.datasets.ave_files import AUDIO_FEATURES, SEGMENTS, VISUAL_FEATURES
 from avel_cli.errors import InputError, UsageError
-from avel_cli.writers.files import whole_path
+from avel_cli.writers.files import atomic_path
 
 FILES = {"picture": VISUAL_FEATURES, "sound": AUDIO_FEATURES}
 
@@ -61,7 +61,7 @@ def assemble(annotations: Path, features: dict[str, Path], encoder: str, modalit
     clips = read_annotations(annotations)
     shape = _read(features[clips[0].video]).shape
     path = folder / file.name
-    with whole_path(path) as part, h5py.File(part, "x") as store:
+    with atomic_path(path) as part, h5py.File(part, "x") as store:
         rows = store.create_dataset(file.key, (len(clips), *shape), np.float32)
         rows.attrs["encoder"] = encoder
         for row, clip in enumerate(clips):

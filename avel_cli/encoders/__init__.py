@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avel_cli.errors import ModelError, UsageError
+from avel_cli.errors import ModelError, UsageError, nearest
 from avel_cli.hub import registry, weights_file
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ def encoder_class(name: str) -> tuple[type[Encoder], type]:
         ModelError: if the name is unknown.
     """
     if name not in ENCODERS:
-        raise ModelError(f'unknown encoder "{name}"; avel has {", ".join(ENCODERS)}')
+        raise ModelError(f'unknown encoder "{name}"{nearest(name, ENCODERS)}')
     module_name, _, class_name = ENCODERS[name].partition(":")
     module = import_module(module_name)
     kind: type[Encoder] = getattr(module, class_name)
-    return kind, getattr(module, f"{class_name}Config")
+    return kind, kind.Config
 
 
 def load(name: str, path: Path | None = None, frames_per_second: int | None = None) -> Any:

@@ -33,10 +33,12 @@ class Encoder(nn.Module):
         together: windows that are encoded at once, for the sake of memory.
         has_constants: whether it holds tensors that are computed and not loaded. A network that does not can be made
             without memory and filled while it is loaded, which is worth it for very large ones.
+        Config: frozen dataclass of its sizes, which weights files carry.
         config: what it was built from.
         resampler: sound comes at `rate` from FFmpeg, or from the Kaiser filter that published features used.
     """
 
+    Config: ClassVar[type]
     has_constants: ClassVar[bool] = True
     config: Any
     modality: ClassVar[Literal["sound", "picture"]]

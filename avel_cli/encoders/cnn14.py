@@ -48,6 +48,7 @@ class ConvBlock(nn.Module):
 class Cnn14(Encoder):
     """2048 numbers from 0 up for each second, each second on its own."""
 
+    Config = Cnn14Config
     modality = "sound"
     rate = window = stride = RATE
     shape = (WIDTHS[-1],)

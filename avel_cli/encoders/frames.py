@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def resized(frames: Tensor, height: int, width: int, *, antialias: bool) -> Tensor:
+def resize(frames: Tensor, height: int, width: int, *, antialias: bool) -> Tensor:
     """Frames uint8 `[n, H, W, 3]` bilinearly at another size: uint8 `[n, 3, height, width]`.
 
     Within a grey level of Pillow with `antialias`, and of OpenCV without it (reference: encoders §4).

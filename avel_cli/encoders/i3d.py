@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.models.optical_flow import raft_large
 
 from avel_cli.encoders.base import Encoder
-from avel_cli.encoders.frames import centre_crop, resized
+from avel_cli.encoders.frames import centre_crop, resize
 from avel_cli.encoders.names import Rules, renamed
 
 SHORT_SIDE = 256
@@ -166,7 +166,7 @@ class I3D(Encoder):
         """Frames uint8 `[n, H, W, 3]` with a short side of 256, the other rounded down: uint8 `[n, 3, H', W']`."""
         short = min(frames.shape[1:3])
         height, width = (SHORT_SIDE * length // short for length in frames.shape[1:3])
-        return resized(frames, height, width, antialias=True)
+        return resize(frames, height, width, antialias=True)
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,8 @@ class I3DRGBConfig:
 
 class I3DRGB(I3D):
     """I3D on frames."""
+
+    Config = I3DRGBConfig
 
     def __init__(self, config: I3DRGBConfig) -> None:
         super().__init__()
@@ -204,6 +206,8 @@ class I3DFlowConfig:
 
 class I3DFlow(I3D):
     """I3D on the optical flow from each frame to the next, by RAFT (Teed and Deng 2020)."""
+
+    Config = I3DFlowConfig
 
     def __init__(self, config: I3DFlowConfig) -> None:
         super().__init__()

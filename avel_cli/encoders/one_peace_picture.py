@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from avel_cli.encoders.base import Encoder
-from avel_cli.encoders.frames import centre_crop, resized
+from avel_cli.encoders.frames import centre_crop, resize
 from avel_cli.encoders.names import Rules, renamed
 from avel_cli.encoders.one_peace import (
     LAYER_NAMES,
@@ -95,6 +95,7 @@ class OnePeacePictureConfig:
 class OnePeacePicture(Encoder):
     """A second of video to 1536 numbers, every quarter of a second."""
 
+    Config = OnePeacePictureConfig
     modality = "picture"
     has_constants = False
     rate, stride = 16, 4
@@ -127,7 +128,7 @@ class OnePeacePicture(Encoder):
         """The middle of each frame, uint8 `[n, 3, 256, 256]`, its short side being 256."""
         scale = self.config.size / min(units.shape[1:3])
         height, width = (int(length * scale + 0.5) for length in units.shape[1:3])
-        small = (resized(frame, height, width, antialias=False) for frame in units.split(1))
+        small = (resize(frame, height, width, antialias=False) for frame in units.split(1))
         return torch.cat([centre_crop(frame, self.config.size) for frame in small])
 
     def encode(self, windows: Tensor) -> Tensor:

@@ -102,6 +102,7 @@ class OnePeaceSound(Encoder):
     Sound shorter than a second is filled up with silence; the published features repeat it.
     """
 
+    Config = OnePeaceSoundConfig
     modality = "sound"
     has_constants = False
     rate, window, stride = 16000, 16000, 4000

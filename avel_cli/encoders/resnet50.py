@@ -14,7 +14,7 @@ from torchvision.models import resnet50
 from torchvision.transforms.functional import center_crop, normalize
 
 from avel_cli.encoders.frame_maps import FRAMES_PER_SECOND, FrameMaps
-from avel_cli.encoders.frames import resized
+from avel_cli.encoders.frames import resize
 
 SHORT_SIDE, CROP = 232, 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet in 0..1: red, green, blue
@@ -30,6 +30,8 @@ class ResNet50Config:
 class ResNet50(FrameMaps):
     """Maps `[7, 7, 2048]` of each second: the last stage before the pooling, from the middle of the frame."""
 
+    Config = ResNet50Config
+
     def __init__(self, config: ResNet50Config) -> None:
         super().__init__(config.frames_per_second, channels=2048)
         self.config = config
@@ -41,7 +43,7 @@ class ResNet50(FrameMaps):
         """The middle of the frame, normalised over ImageNet: float32 `[1, 3, 224, 224]`."""
         height, width = frame.shape[1:3]
         sides = (SHORT_SIDE * side // min(height, width) for side in (height, width))
-        middle = center_crop(resized(frame, *sides, antialias=True), [CROP, CROP])
+        middle = center_crop(resize(frame, *sides, antialias=True), [CROP, CROP])
         normal: Tensor = normalize(middle.float() / 255, MEAN, STD)
         return normal
 

@@ -73,9 +73,6 @@ class StarterSound(Encoder):
         return logits
 
 
-StarterSoundDenseConfig = StarterSoundConfig
-
-
 class StarterSoundDense(StarterSound):
     """The same network every quarter of a second."""
 

@@ -14,7 +14,7 @@ from torchvision.models.vgg import cfgs, make_layers
 from torchvision.transforms.functional import normalize
 
 from avel_cli.encoders.frame_maps import FRAMES_PER_SECOND, FrameMaps
-from avel_cli.encoders.frames import resized
+from avel_cli.encoders.frames import resize
 from avel_cli.errors import ModelError
 
 SIDE = 224  # to which frames are pressed, whatever their form
@@ -38,6 +38,8 @@ class VGG19TorchvisionConfig(VGG19Config):
 class VGG19(FrameMaps):
     """Maps `[7, 7, 512]` of each second, with the weights from Oxford (`vgg19-d01eb7cb.pth`)."""
 
+    Config = VGG19Config
+
     def __init__(self, config: VGG19Config) -> None:
         super().__init__(config.frames_per_second, channels=512)
         self.config = config
@@ -45,7 +47,7 @@ class VGG19(FrameMaps):
 
     def picture(self, frame: Tensor) -> Tensor:
         """Blue, green and red in grey levels, less the mean of ImageNet: float32 `[1, 3, 224, 224]`."""
-        levels = resized(frame, SIDE, SIDE, antialias=False).float()
+        levels = resize(frame, SIDE, SIDE, antialias=False).float()
         centred: Tensor = normalize(levels.flip(1), OXFORD_MEAN, (1.0, 1.0, 1.0))
         return centred
 
@@ -71,9 +73,11 @@ class VGG19Torchvision(VGG19):
     For localizers trained on its own features; to one trained on AVE's, these mean nothing.
     """
 
+    Config = VGG19TorchvisionConfig
+
     def picture(self, frame: Tensor) -> Tensor:
         """Red, green and blue, normalised over ImageNet: float32 `[1, 3, 224, 224]`."""
-        levels = resized(frame, SIDE, SIDE, antialias=False).float()
+        levels = resize(frame, SIDE, SIDE, antialias=False).float()
         normal: Tensor = normalize(levels / 255, TORCHVISION_MEAN, TORCHVISION_STD)
         return normal
 

@@ -52,6 +52,7 @@ def mel_matrix() -> Tensor:
 class VGGish(Encoder):
     """128 numbers from 0 up for the first 0.975 s of each second: the rule of AVE's features."""
 
+    Config = VGGishConfig
     modality = "sound"
     rate = RATE
     window = FRAME + (FRAMES - 1) * HOP
@@ -100,6 +101,8 @@ class VGGish(Encoder):
 
 class VGGishUnAV(VGGish):
     """The same network every 0.32 s, each time on 0.975 s: the rule of UnAV-100's features."""
+
+    Config = VGGishUnAVConfig
 
 
 def convolutions() -> list[nn.Module]:

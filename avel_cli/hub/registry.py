@@ -220,16 +220,20 @@ def model(name: str) -> ModelCard:
     return known[name]
 
 
+def needs() -> dict[str, tuple[str, ...]]:
+    """All models and encoders whose weights ship or are published, with the encoders that they need."""
+    known = {found.name: found.encoders for found in models()}
+    known |= dict.fromkeys((encoder for encoders in known.values() for encoder in encoders), ())
+    return known | dict.fromkeys(catalogue().encoders, ())
+
+
 def with_encoders(names: Iterable[str]) -> list[str]:
     """Models and encoders, each model followed by the encoders it needs; everything once.
 
     Raises:
         ModelError: if there is neither a model nor an encoder of that name; the text names the closest one.
     """
-    known = {found.name: found.encoders for found in models()}
-    known |= dict.fromkeys((encoder for encoders in known.values() for encoder in encoders), ())
-    known |= dict.fromkeys(catalogue().encoders, ())
-    wanted: dict[str, None] = {}
+    known, wanted = needs(), dict[str, None]()
     for name in names:
         if name not in known:
             raise _unknown("model or encoder", name, known)

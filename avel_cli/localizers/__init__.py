@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from avel_cli.errors import ModelError, UsageError
+from avel_cli.errors import ModelError, UsageError, nearest
 from avel_cli.hub import weights_file
 
 if TYPE_CHECKING:
@@ -32,9 +31,7 @@ def localizer_class(name: str) -> type[Localizer]:
         UsageError: if there is no localizer of that name.
     """
     if name not in LOCALIZERS:
-        near = get_close_matches(name, LOCALIZERS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(LOCALIZERS)}"
-        raise UsageError(f"no localizer is called {name!r}; {hint}")
+        raise UsageError(f"no localizer is called {name!r}{nearest(name, LOCALIZERS)}")
     module, _, attribute = LOCALIZERS[name].partition(":")
     return cast("type[Localizer]", getattr(import_module(module), attribute))
 

@@ -17,7 +17,7 @@ from avel_cli.datasets.dense import Sample, collate, crop
 from avel_cli.localizers.base import ClipBatch, DenseBatch, LabelBatch, MatchBatch
 from avel_cli.localizers.cace_net.loss import labels_from_one_hot
 from avel_cli.tasks.base import Data
-from avel_cli.training.processes import share
+from avel_cli.training.processes import shard
 from avel_cli.training.recipe import Recipe
 from avel_cli.training.seeds import seeded
 
@@ -72,12 +72,12 @@ class ClipBatches:
     def __call__(self, step: int) -> ClipBatch:
         """See `Batches`."""
         rows = shuffled(len(self.clips), self.recipe, step, self.epoch)
-        sample = self.clips.batch(share(rows))
+        sample = self.clips.batch(shard(rows))
         noise = torch.randn(len(rows), sample.audio.shape[1], self.width, generator=seeded(self.recipe.seed, step))
         return ClipBatch(
             sample.audio,
             sample.visual,
-            noise[share(torch.arange(len(rows)))],
+            noise[shard(torch.arange(len(rows)))],
             labels_from_one_hot(self.clips.labels[rows]),
             self.clips.bags[rows].argmax(dim=-1),
             self.clips.videos[rows],
@@ -95,7 +95,7 @@ class LabelBatches:
         """See `Batches`."""
         rng = seeded(self.recipe.seed, step)
         rows = torch.randint(len(self.clips), (self.recipe.schedule.batch,), generator=rng)
-        own = share(rows)
+        own = shard(rows)
         return LabelBatch(
             self.clips.audio[own].float(), self.clips.visual[own].float(), self.clips.targets[rows].float()
         )
@@ -112,7 +112,7 @@ class MatchBatches:
         """See `Batches`."""
         pairs = self.pairs
         rows = shuffled(len(pairs.labels), self.recipe, step, self.epoch)
-        own = share(rows)
+        own = shard(rows)
         labels, videos = pairs.labels[rows], pairs.videos[rows]
         return MatchBatch(pairs.audio[own], pairs.visual[own], labels, videos, pairs.num_classes)
 
@@ -132,7 +132,7 @@ class CropBatches:
         batch = self.recipe.schedule.batch
         places = torch.arange(step * batch, (step + 1) * batch)
         whole = collate([self.crop(place) for place in places.tolist()], self.steps)
-        own = share(torch.arange(batch))
+        own = shard(torch.arange(batch))
         return whole._replace(audio=whole.audio[own], visual=whole.visual[own], mask=whole.mask[own])
 
     def crop(self, place: int) -> Sample:

@@ -23,7 +23,7 @@ from avel_cli.encoders.efficientat import EfficientAT
 from avel_cli.encoders.starter_sound import StarterSound, StarterSoundConfig
 from avel_cli.hub import weights_file
 from avel_cli.training.loop import Schedule, fit
-from avel_cli.training.processes import team
+from avel_cli.training.processes import accelerator
 from avel_cli.training.seeds import seeded
 
 log = logging.getLogger("avel")
@@ -112,7 +112,7 @@ def distil(
     sound = StarterSound(StarterSoundConfig())
     sound.trunk.load_state_dict(grey(lite0))
     student = Student(sound, teacher.shape[0])
-    device = team().device
+    device = accelerator().device
     teacher = teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     every = sound.config.hop // teacher.mel.hop
 

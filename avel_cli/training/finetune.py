@@ -29,10 +29,10 @@ from avel_cli.encoders.frame_maps import FrameMaps
 from avel_cli.errors import UsageError
 from avel_cli.hub import weights_file
 from avel_cli.training.finetune_data import PairMaker, Pairs, collect
-from avel_cli.training.processes import average_gradients, share, team, whole
+from avel_cli.training.processes import accelerator, average_gradients, gather, shard
 from avel_cli.training.record import Record
 from avel_cli.training.seeds import seeded
-from avel_cli.writers.files import make_folder, whole_path
+from avel_cli.writers.files import atomic_path, make_folder
 
 log = logging.getLogger("avel")
 WORKERS = 4  # processes that read ahead for a GPU
@@ -143,7 +143,7 @@ def run(
         SetupError: if the packages for training are not installed.
         UsageError: if the videos do not fill a batch, or the checkpoint is of another recipe.
     """
-    here = team()
+    here = accelerator()
     files = published.prepare([recipe.picture, recipe.sound], offline=offline, files=weights or {}, say=say)
     maker = PairMaker(recipe.picture, recipe.sound, files[recipe.sound], recipe.seed, str(here.device))
     say(f"frames and sound of {len(videos)} videos")
@@ -189,7 +189,7 @@ def tune(
     steps = len(pairs) // recipe.batch
     if not steps:
         raise UsageError(f"{len(pairs)} videos do not fill a batch of {recipe.batch}; --set batch to less")
-    here = team()
+    here = accelerator()
     torch.manual_seed(recipe.seed)
     model = Matcher(encoder.requires_grad_(True), len(pairs[0][1]), recipe.dim).to(here.device)
     optimizer = torch.optim.SGD(
@@ -222,14 +222,14 @@ def _epoch(
     Raises:
         UsageError: if the loss is not finite any more.
     """
-    device = team().device
+    device = accelerator().device
     order = torch.randperm(len(pairs), generator=seeded(recipe.seed, epoch))
     batches = order[: len(order) - len(order) % recipe.batch].split(recipe.batch)
-    mine = [share(batch).tolist() for batch in batches]
+    mine = [shard(batch).tolist() for batch in batches]
     for frames, sound in DataLoader(pairs, batch_sampler=mine, num_workers=WORKERS if device.type == "cuda" else 0):
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
             own = model(frames.to(device), sound.to(device))
-        seen, heard = (whole(part, recipe.batch) for part in own)
+        seen, heard = (gather(part, recipe.batch) for part in own)
         loss = info_nce(seen, heard, recipe.tau, recipe.direction)
         if not loss.isfinite():
             raise UsageError(f"the loss is {loss.item()}; --set lr to less than {recipe.lr}")
@@ -249,7 +249,7 @@ class _Checkpoint:
 
     def save(self, epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         state = {"run": self._run, "epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
-        with whole_path(self.path) as part:
+        with atomic_path(self.path) as part:
             torch.save(state, part)
 
     def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
@@ -268,7 +268,7 @@ class _Checkpoint:
 
 def _of_all(files: list[Path]) -> list[Path]:
     """The files of all processes, sorted."""
-    parts = [files] * (world := team().num_processes)
+    parts = [files] * (world := accelerator().num_processes)
     if world > 1:
         torch.distributed.all_gather_object(parts, files)
     return sorted(file for part in parts for file in part)

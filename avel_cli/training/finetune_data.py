@@ -27,7 +27,7 @@ from avel_cli.datasets.ave_files import SEGMENTS
 from avel_cli.datasets.folder import TABLE, assign_splits, read_spans
 from avel_cli.encoders import resnet50, vgg19
 from avel_cli.encoders.frame_maps import FRAMES_PER_SECOND
-from avel_cli.encoders.frames import resized
+from avel_cli.encoders.frames import resize
 from avel_cli.encoders.stream import BLOCK_BYTES
 from avel_cli.errors import InputError, MediaError, UsageError
 from avel_cli.extraction import Extractor, Options, read_facts
@@ -36,7 +36,7 @@ from avel_cli.media.decode import read_frames
 from avel_cli.media.probe import Media, probe
 from avel_cli.pipeline import missing_stream
 from avel_cli.training.seeds import seeded
-from avel_cli.writers.files import make_folder, result_names, whole_path
+from avel_cli.writers.files import atomic_path, make_folder, result_names
 
 log = logging.getLogger("avel")
 FORMAT = "avel.pair/1"
@@ -83,13 +83,13 @@ def middle(frame: Tensor) -> Tensor:
     """The square of which `resnet50` sees the middle: uint8 `[1, 3, 232, 232]` from `[1, H, W, 3]`."""
     short = min(frame.shape[1:3])
     sides = (resnet50.SHORT_SIDE * side // short for side in frame.shape[1:3])
-    square: Tensor = center_crop(resized(frame, *sides, antialias=True), [resnet50.SHORT_SIDE] * 2)
+    square: Tensor = center_crop(resize(frame, *sides, antialias=True), [resnet50.SHORT_SIDE] * 2)
     return square
 
 
 def pressed(frame: Tensor) -> Tensor:
     """The whole frame as `vgg19` sees it: uint8 `[1, 3, 224, 224]` from `[1, H, W, 3]`."""
-    return resized(frame, vgg19.SIDE, vgg19.SIDE, antialias=False)
+    return resize(frame, vgg19.SIDE, vgg19.SIDE, antialias=False)
 
 
 # What the encoder's own `picture` makes of the small frame is equal to what it makes of the full one.
@@ -208,7 +208,7 @@ def _make(maker: PairMaker, path: Path, file: Path) -> None:
         return
     pair = maker.pair(path)
     try:
-        with whole_path(file) as part:
+        with atomic_path(file) as part:
             part.write_bytes(save(pair, {"avel": json.dumps(facts)}))
     except InputError as error:
         raise UsageError(str(error)) from None

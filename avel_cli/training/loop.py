@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from avel_cli.errors import SetupError, UsageError
-from avel_cli.training.processes import average_gradients, team
+from avel_cli.training.processes import accelerator, average_gradients
 from avel_cli.training.record import Record
 
 log = logging.getLogger("avel")
@@ -120,7 +120,7 @@ def fit(
     checkpoint, best = folder / f"{name}.checkpoint.pt", best_file(folder, name)
     if checkpoint.is_file() and not resume:
         raise UsageError(f"{checkpoint} is there; --resume goes on with it, another folder with -o begins anew")
-    here = team()
+    here = accelerator()
     folder.mkdir(parents=True, exist_ok=True)
     model.to(here.device, torch.float64 if schedule.precision == "fp64" else None)
     average = copy.deepcopy(model).eval().requires_grad_(False)
@@ -169,7 +169,7 @@ def _step(
     model.train()
     for group in optimizer.param_groups:
         group["lr"] = schedule.rate(step)
-    with torch.autocast(team().device.type, torch.bfloat16, enabled=schedule.precision == "bf16"):
+    with torch.autocast(accelerator().device.type, torch.bfloat16, enabled=schedule.precision == "bf16"):
         loss = loss_at(step)
     terms = {"total": loss} if isinstance(loss, Tensor) else loss
     optimizer.zero_grad(set_to_none=True)

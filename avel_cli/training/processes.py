@@ -27,7 +27,7 @@ def use(device: str) -> None:
     Raises:
         SetupError: if it is not there.
     """
-    team.cache_clear()
+    accelerator.cache_clear()
     if device == "auto":
         os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
     else:
@@ -35,7 +35,7 @@ def use(device: str) -> None:
 
 
 @cache
-def team() -> Accelerator:
+def accelerator() -> Accelerator:
     """This process among the others, and its device.
 
     Raises:
@@ -50,20 +50,20 @@ def team() -> Accelerator:
     return Accelerator(cpu=chosen == "cpu" or not torch.accelerator.is_available())
 
 
-def share(index: Tensor) -> Tensor:
+def shard(index: Tensor) -> Tensor:
     """The part of a batch, `[ceil(B / processes)]` of `[B]`, that is for this process.
 
     All parts have one length: the last ones begin again with the first clips, which `whole` leaves out.
     """
-    here = team()
+    here = accelerator()
     size = -(-len(index) // here.num_processes)
     places = torch.arange(here.process_index * size, (here.process_index + 1) * size) % len(index)
     return index[places.to(index.device)]
 
 
-def whole(part: Tensor, size: int) -> Tensor:
+def gather(part: Tensor, size: int) -> Tensor:
     """The outputs `[size, ...]` for a whole batch from those for the shares, with gradients to all of them."""
-    if team().num_processes == 1:
+    if accelerator().num_processes == 1:
         return part
     from torch.distributed.nn.functional import all_gather
 
@@ -72,7 +72,7 @@ def whole(part: Tensor, size: int) -> Tensor:
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Give every process the mean of all gradients; `whole` has summed what each loss asks of each share."""
-    here = team()
+    here = accelerator()
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if here.num_processes == 1 or not gradients:
         return

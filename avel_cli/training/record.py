@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import torch
 from torch import Tensor
 
-from avel_cli.writers.files import whole_file
+from avel_cli.writers.files import atomic_write
 
 
 class Record:
@@ -31,7 +31,7 @@ class Record:
         self._curves = _curves(folder / "tensorboard" / name, first)
         kept = read(self.path) if first and self.path.is_file() else []
         if kept := [row for row in kept if int(row["step"]) <= first]:
-            with whole_file(self.path) as stream:
+            with atomic_write(self.path) as stream:
                 _write(stream, kept, header=True)
         else:
             self.path.unlink(missing_ok=True)

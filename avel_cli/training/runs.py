@@ -15,10 +15,10 @@ from avel_cli.metrics.report import Report, percent
 from avel_cli.tasks import task_of
 from avel_cli.tasks.base import Data, Figures
 from avel_cli.training import curves
-from avel_cli.training.processes import team
+from avel_cli.training.processes import accelerator
 from avel_cli.training.recipe import Recipe
 from avel_cli.training.train import Trained, save, train
-from avel_cli.writers.files import whole_file
+from avel_cli.writers.files import atomic_write
 
 HELD_OUT: tuple[Part, ...] = ("val", "test")
 
@@ -67,7 +67,7 @@ def run(
         trained = train(replace(recipe, seed=seed), data, out, score=_score(recipe, data), resume=resume)
         if not is_first():
             continue
-        network = trained.network.to(team().device)
+        network = trained.network.to(accelerator().device)
         task = task_of(network)
         found = {part: task.figures(network, data, part) for part in HELD_OUT if part in data.parts}
         runs.append(Run(seed, trained.epoch, found))
@@ -83,7 +83,7 @@ def run(
 
 def is_first() -> bool:
     """Whether this process is the one that writes and speaks."""
-    first: bool = team().is_main_process
+    first: bool = accelerator().is_main_process
     return first
 
 
@@ -113,7 +113,7 @@ def _write(recipe: Recipe, data: Data, runs: Sequence[Run], trained: Trained, ch
     report = {**summary, "runs": [run.to_dict() for run in runs], "test": test.to_dict()}
     reported = [{"system": row.system, "source": row.source, **row.cells()} for row in data.reported]
     report |= {"reported": reported, "recipe": recipes.to_dict(recipe)}
-    with whole_file(path.with_suffix(".json")) as stream:
+    with atomic_write(path.with_suffix(".json")) as stream:
         json.dump(report, stream, indent=2, ensure_ascii=False)
     if recipe.select != "last":
         tables = {run.seed: out / f"{recipe.name}-seed{run.seed}.csv" for run in runs}

@@ -16,7 +16,7 @@ from avel_cli.localizers.base import Localizer
 from avel_cli.tasks.base import Data
 from avel_cli.training.batches import BATCHES, Ahead
 from avel_cli.training.loop import best_file, fit
-from avel_cli.training.processes import whole
+from avel_cli.training.processes import gather
 from avel_cli.training.recipe import Recipe
 
 
@@ -41,7 +41,7 @@ class Learner(nn.Module):
     def terms(self, batch: Any) -> dict[str, Tensor]:
         """The terms of the loss of a batch. Of several processes each runs the network on its share."""
         like = next(self.network.parameters())
-        batch = _moved(batch, like)
+        batch = moved(batch, like)
         output = gathered(self.network.learn(batch), len(batch.labels))
         return self.network.loss(output, batch, self.weights, self.state)
 
@@ -143,17 +143,17 @@ def save(network: Localizer, recipe: Recipe, data: Data, path: Path, figures: Ma
     weights_file.save(path, network.state_dict(), header, torch.float16 if recipe.half else torch.float32)
 
 
-def _moved(batch: Any, like: Tensor) -> Any:
+def moved(batch: Any, like: Tensor) -> Any:
     """A batch where the network is, its features with the network's precision."""
 
-    def moved(part: Any) -> Any:
+    def there(part: Any) -> Any:
         if isinstance(part, tuple):  # labels of videos, which are no features
             return tuple(inner.to(like.device) for inner in part)
         if not isinstance(part, Tensor):
             return part
         return part.to(like) if part.is_floating_point() else part.to(like.device)
 
-    return type(batch)(*map(moved, batch))
+    return type(batch)(*map(there, batch))
 
 
 def gathered(part: Any, size: int) -> Any:
@@ -163,7 +163,7 @@ def gathered(part: Any, size: int) -> Any:
     """
     if isinstance(part, Tensor):
         part = part.float() if part.dtype == torch.bfloat16 else part
-        return whole(part, size) if part.ndim else part
+        return gather(part, size) if part.ndim else part
     if isinstance(part, tuple):
         parts = [gathered(inner, size) for inner in part]
         return type(part)(*parts) if hasattr(part, "_fields") else tuple(parts)

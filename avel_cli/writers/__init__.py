@@ -14,7 +14,7 @@ from typing import TextIO
 from avel_cli.errors import UsageError
 from avel_cli.timeline.events import Timeline
 from avel_cli.writers.data import write_json, write_jsonl
-from avel_cli.writers.files import whole_file
+from avel_cli.writers.files import atomic_write
 from avel_cli.writers.subtitles import write_srt
 from avel_cli.writers.tables import write_csv
 
@@ -34,5 +34,5 @@ def write_file(timeline: Timeline, path: Path) -> None:
     writer = WRITERS.get(path.suffix.removeprefix("."))
     if writer is None:
         raise UsageError(f"{path}: no such format. Name it {', '.join('.' + name for name in WRITERS)}")
-    with whole_file(path) as stream:
+    with atomic_write(path) as stream:
         writer([timeline], stream)

@@ -15,7 +15,7 @@ from avel_cli.errors import InputError, UsageError
 
 
 @contextmanager
-def whole_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` for a file that takes its place at the end, or vanishes on an error.
 
     Raises:
@@ -32,11 +32,11 @@ def whole_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """A UTF-8 stream to a file that appears whole or not at all; see `whole_path`."""
+def atomic_write(path: Path) -> Iterator[TextIO]:
+    """A UTF-8 stream to a file that appears whole or not at all; see `atomic_path`."""
     # backslashreplace: names that are not UTF-8 still make a valid file, and in JSON a valid escape
     with (
-        whole_path(path) as temporary,
+        atomic_path(path) as temporary,
         temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="") as stream,
     ):
         yield stream

@@ -28,7 +28,7 @@ def test_every_entry_is_a_network_built_from_its_config(name) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_or_with_all() -> None:
-    with pytest.raises(UsageError, match="did you mean cace-net"):
+    with pytest.raises(UsageError, match='did you mean "cace-net"'):
         localizer_class("cacenet")
     with pytest.raises(UsageError, match=r"there are .*cace-net"):
         localizer_class("xyz")

@@ -7,7 +7,7 @@ from torch import nn
 
 from avel_cli.encoders.base import Encoder
 from avel_cli.encoders.frame_maps import FrameMaps
-from avel_cli.encoders.frames import resized
+from avel_cli.encoders.frames import resize
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class TinyPicture(FrameMaps):
         self.features = nn.Sequential(nn.Conv2d(3, 16, 2, stride=2), norm, nn.ReLU(), nn.Conv2d(16, 16, 1))
 
     def picture(self, frame):
-        return resized(frame, 14, 14, antialias=False).float() / 128 - 1
+        return resize(frame, 14, 14, antialias=False).float() / 128 - 1
 
 
 @dataclass(frozen=True)

@@ -63,10 +63,10 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def main(out: Path) -> None:
     """What each of the two processes does."""
-    here = processes.team()
+    here = processes.accelerator()
     assert here.num_processes == 2
     rows = torch.arange(5)
-    assert processes.share(rows).tolist() == [[0, 1, 2], [3, 4, 0]][here.process_index]
+    assert processes.shard(rows).tolist() == [[0, 1, 2], [3, 4, 0]][here.process_index]
     weights = train_all(out)
     torch.save(weights, out / f"weights{here.process_index}.pt")
     here.end_training()
@@ -94,5 +94,5 @@ def test_the_tables_of_two_processes_are_those_of_one(two, tmp_path):
 
 def test_a_process_on_its_own_has_the_whole_batch():
     rows = torch.arange(5)
-    assert torch.equal(processes.share(rows), rows)
-    assert processes.whole(rows, 5) is rows
+    assert torch.equal(processes.shard(rows), rows)
+    assert processes.gather(rows, 5) is rows

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from avel_cli.errors import InputError, UsageError
 from avel_cli.timeline.events import Timeline
 from avel_cli.writers import write_file
-from avel_cli.writers.files import output_paths, plan_files, whole_file
+from avel_cli.writers.files import atomic_write, output_paths, plan_files
 
 
 def names(*inputs: str) -> list[str]:
@@ -94,7 +94,7 @@ def test_overwrite_and_skip_exclude_each_other(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_neither_a_new_file_nor_a_temporary_one(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), whole_file(tmp_path / "a.csv") as stream:
+    with pytest.raises(RuntimeError), atomic_write(tmp_path / "a.csv") as stream:
         stream.write("half")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
@@ -102,14 +102,14 @@ def test_a_failure_leaves_neither_a_new_file_nor_a_temporary_one(tmp_path: Path)
 
 def test_a_failure_leaves_the_old_file_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("old")
-    with pytest.raises(KeyboardInterrupt), whole_file(tmp_path / "a.csv") as stream:
+    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "a.csv") as stream:
         stream.write("half")
         raise KeyboardInterrupt
     assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
 
 
 def test_the_file_is_not_there_before_it_is_whole(tmp_path: Path) -> None:
-    with whole_file(tmp_path / "a.csv") as stream:
+    with atomic_write(tmp_path / "a.csv") as stream:
         stream.write("all")
         stream.flush()
         assert not (tmp_path / "a.csv").exists()
