@@ -80,12 +80,12 @@ def build(kind: type[T], values: dict[str, Any], where: str = "") -> T:
     hints = typing.get_type_hints(kind)
     for key in values:
         if key not in hints:
-            raise UsageError(f'unknown recipe key "{where}{key}"{nearest(key, hints)}')
+            raise UsageError(f'unknown key "{where}{key}"{nearest(key, hints)}')
     fields = {key: _convert(hints[key], value, f"{where}{key}") for key, value in values.items()}
     try:
         return kind(**fields)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"recipe does not fit: {error}") from None
+        raise UsageError(f"does not fit: {error}") from None
 
 
 def to_dict(recipe: Any) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         origin, parts = typing.Literal, tuple(value for part in parts for value in typing.get_args(part))
     if origin is typing.Literal:
         if value not in parts:
-            raise UsageError(f'recipe key "{where}": {value!r} is not one of {", ".join(parts)}')
+            raise UsageError(f'key "{where}": {value!r} is not one of {", ".join(parts)}')
         return value
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(typing.get_args(hint)[0], v, where) for v in value)
@@ -115,7 +115,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _convert(inner[0], value, where)
     kinds = parts if isinstance(hint, types.UnionType) else (origin or hint,)
     if not isinstance(value, kinds):
-        raise UsageError(f'recipe key "{where}": {value!r} is not a {getattr(hint, "__name__", hint)}')
+        raise UsageError(f'key "{where}": {value!r} is not a {getattr(hint, "__name__", hint)}')
     return value
 
 

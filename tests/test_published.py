@@ -252,7 +252,9 @@ class Settings:
 
 @pytest.mark.parametrize("objects", [False, True])
 @pytest.mark.parametrize("zipped", [False, True])
-@pytest.mark.parametrize("function", [os.mkdir, os.system, subprocess.call, eval, pickle.loads], ids=repr)
+@pytest.mark.parametrize(
+    "function", [os.mkdir, os.system, subprocess.call, eval, pickle.loads], ids=lambda function: function.__qualname__
+)
 def test_a_file_that_names_what_can_be_executed_is_refused_and_not_executed(tmp_path, objects, zipped, function):
     trap = tmp_path / "trap"
     state = {"model": {"w": torch.ones(3)}, "extra": Touch(trap, function)}

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from avel_cli import recipes
+from avel_cli.errors import ModelError, UsageError
 
 
 @dataclass(frozen=True)
@@ -142,11 +143,14 @@ def read(path: Path) -> Catalogue:
     """The catalogue in a TOML file.
 
     Raises:
-        UsageError: if a key is missing or unknown.
+        ModelError: if it is missing or damaged.
     """
-    tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    tables["assets"] = {name: {"name": name, **asset} for name, asset in tables["assets"].items()}
-    return recipes.build(Catalogue, tables)
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables["assets"] = {name: {"name": name, **asset} for name, asset in tables["assets"].items()}
+        return recipes.build(Catalogue, tables)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        raise ModelError(f"{path}: the catalogue of weights is damaged ({error}); install avel again") from None
 
 
 def size_text(assets: Iterable[Asset]) -> str:

@@ -186,7 +186,7 @@ def _published(name: str) -> ModelCard:
         grid=catalogue().tasks[entry.task].grid,
         figures=entry.figures,
         path=weights_path(name),
-        card=folder() / "cace-net.ave.md",
+        card=own if (own := folder() / f"{name}.md").is_file() else folder() / "README.md",
         assets=assets,
         missing=still,
     )

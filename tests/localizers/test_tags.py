@@ -85,5 +85,5 @@ def test_tags_are_not_trained(tags):
 
 
 def test_a_wrong_switch_of_the_network_inside_is_named():
-    with pytest.raises(UsageError, match=r'unknown recipe key "model\.d_modl"; did you mean "d_model"'):
+    with pytest.raises(UsageError, match=r'unknown key "model\.d_modl"; did you mean "d_model"'):
         TaggedConfig("cace-net", CONFIG, {"d_modl": 16})

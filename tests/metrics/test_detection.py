@@ -53,7 +53,7 @@ def test_thresholds_are_the_published_ones() -> None:
     assert TIOUS.tolist() == FIXTURES["tiou_thresholds"]
 
 
-@pytest.mark.parametrize("name", CASES.keys() - {COLLISION})
+@pytest.mark.parametrize("name", sorted(CASES.keys() - {COLLISION}))
 def test_every_figure_is_that_of_the_published_program(name: str) -> None:
     case, result = CASES[name], result_of(name)
     assert list(result.labels) == case["class_ids"]
