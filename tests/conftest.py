@@ -1,5 +1,6 @@
 """Fixtures for all tests: the real clips beside the project, and FFmpeg to make odd files with."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 from avel_cli.media import find_ffmpeg
 
 Maker = Callable[..., Path]
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several workers would wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -130,12 +130,14 @@ def read_audio(
         raise InputError(f"{str(media.path)!r} has no audio track {index}; it has {len(media.audio)}, counted from 0")
     stream = media.audio[index]
     name = f"a:{index}"
-    sound = _input(media, stream, name).filter("asetpts", f"PTS+{_shift(media, stream, name)}/TB")
+    opened = _input(media, stream)
+    sound = opened[name].filter("asetpts", f"PTS+{_shift(media, stream, name, media.video)}/TB")
     # rematrix_maxval: without it, mixing to float samples is not scaled, and two loud channels go beyond 1.
     sound = sound.filter("aresample", sample_rate, **{"async": 1, "first_pts": 0, "rematrix_maxval": 1})
     sound = sound.filter("aformat", sample_fmts="flt", channel_layouts="mono", sample_rates=sample_rate)
     unit = Unit(4, sample_rate, round(block_seconds * sample_rate))
-    return Reading(Run(media.path, sound.output("pipe:", format="f32le")), media, stream, unit, _samples)
+    output = _beside(opened, sound.output("pipe:", format="f32le"), "V:0" if media.video else None)
+    return Reading(Run(media.path, output), media, stream, unit, _samples)
 
 
 def read_frames(
@@ -161,11 +163,13 @@ def read_frames(
     if media.video is None:
         raise MediaError(f"{str(media.path)!r} has no video stream")
     height, width = size or media.video.upright_size
-    picture = _input(media, media.video, "V:0")
+    opened = _input(media, media.video)
+    other = None if media.default_track is None else media.audio[media.default_track]
+    picture = opened["V:0"]
     # Containers round times to as much as 1 ms: a picture counts as shown from 1.5 ms before its time. Rounding up
     # keeps a picture from being shown before its time; FFmpeg's default shows it up to half an interval early.
     if pace is None:
-        picture = picture.filter("setpts", f"floor(PTS+({_shift(media, media.video, 'V:0')}-0.0015)/TB+0.5)")
+        picture = picture.filter("setpts", f"floor(PTS+({_shift(media, media.video, 'V:0', other)}-0.0015)/TB+0.5)")
     else:
         picture = picture.filter("settb", "1/90000").filter("setpts", f"floor(N/{pace}/TB+0.5)")
     picture = picture.filter("fps", Fraction(fps).limit_denominator(100_000), start_time=0, round="up")
@@ -175,7 +179,8 @@ def read_frames(
         frames = block.reshape(-1, height, width, 3)
         return FrameBatch(np.arange(first, first + len(frames)) / fps, frames)
 
-    run = Run(media.path, picture.output("pipe:", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough"))
+    output = picture.output("pipe:", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough")
+    run = Run(media.path, _beside(opened, output, f"a:{media.default_track}" if other else None))
     return Reading(run, media, media.video, Unit(height * width * 3, fps, batch), build)
 
 
@@ -185,12 +190,28 @@ def _samples(block: NDArray[np.uint8], _: int) -> NDArray[np.float32]:
     return np.clip(np.nan_to_num(samples, copy=False), -1, 1, out=samples)
 
 
-def _input(media: Media, stream: AudioStream | VideoStream, name: str) -> Any:
+def _beside(opened: Any, output: Any, other: str | None) -> Any:
+    """The output with the other stream copied to nowhere: FFmpeg then puts a clock that restarts right for both."""
+    if other is None:
+        return output
+    import ffmpeg
+
+    return ffmpeg.merge_outputs(
+        output, ffmpeg.output(opened[other], "-", format="null", codec="copy", bsf="setts=ts=N")
+    )
+
+
+def _input(media: Media, stream: AudioStream | VideoStream) -> Any:
     # FFmpeg 9 with more than one Theora thread gives wrong colours about once in a hundred runs.
-    return source(media.path, threads=1 if stream.codec == "theora" else THREADS)[name]
+    # A picture that changes its size or format must not begin a new filter, whose clock would begin anew.
+    reinit = {"reinit_filter": 0} if isinstance(stream, VideoStream) else {}
+    return source(media.path, threads=1 if stream.codec == "theora" else THREADS, **reinit)
 
 
-def _shift(media: Media, stream: AudioStream | VideoStream, name: str) -> float:
+def _shift(
+    media: Media, stream: AudioStream | VideoStream, name: str, other: AudioStream | VideoStream | None
+) -> float:
     """Seconds that FFmpeg brings the stream too early; added by a filter, as 5.1 adds `-itsoffset` twice here."""
-    late = stream.start > 0 and media.container in RESTARTED_CLOCKS
-    return stream.start if late and first_packet(media.path, name) < stream.start / 2 else 0.0
+    first = min(stream.start, other.start) if other else stream.start
+    late = first > 0 and media.container in RESTARTED_CLOCKS
+    return first if late and first_packet(media.path, name) < stream.start / 2 else 0.0

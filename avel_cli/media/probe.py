@@ -23,6 +23,10 @@ NO_TIME = -(1 << 63)
 LAYOUTS = {"mono": 1, "stereo": 2, "downmix": 2, "binaural": 2, "quad": 4, "hexagonal": 6, "octagonal": 8, "cube": 8}
 
 
+# What these say of their length is the distance of their first and last times, which a clock may jump between.
+GUESSED_LENGTHS = {"mpegts", "mpeg"}
+
+
 @dataclass(frozen=True)
 class VideoStream:
     """The first moving picture of a file.
@@ -237,13 +241,15 @@ def _describe(path: Path, size: int, report: str, tracks: dict[int, _Track]) -> 
     video = next((tracks[i].video(_rotation(report, i)) for i, kind in kinds.items() if kind == "video"), None)
     audio = tuple(tracks[index].audio(index in defaults) for index, kind in kinds.items() if kind == "audio")
     duration = max([video.end if video else 0.0, *(stream.end for stream in audio)])
-    container = re.search(r"Input #0, (.+?), from '", report)
+    found = re.search(r"Input #0, (.+?), from '", report)
+    container = found[1] if found else ""
+    ends = [track.extent()[1] for track in tracks.values()]
     return Media(
         path=path,
         size_bytes=size,
-        container=container[1] if container else "",
+        container=container,
         duration=duration,
-        declared_duration=_declared(report, duration, [track.extent()[1] for track in tracks.values()]),
+        declared_duration=None if container in GUESSED_LENGTHS else _declared(report, duration, ends),
         video=video,
         audio=audio,
     )
