@@ -112,6 +112,7 @@ def distil(
     sound = StarterSound(StarterSoundConfig())
     sound.trunk.load_state_dict(grey(lite0))
     student = Student(sound, teacher.shape[0])
+    student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.6 times as fast
     device = accelerator().device
     teacher = teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     every = sound.config.hop // teacher.mel.hop
@@ -153,22 +154,23 @@ def grey(lite0: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def mixtures(corpus: SoundCorpus, recipe: DistilRecipe, samples: int, rng: Generator) -> Tensor:
-    """Windows `[batch, samples]` at levels of -50 to -10 dB, some with another one 18 dB below to 6 dB above them."""
+    """Windows `[batch, samples]` at levels of -40 to -12 dB, some with another one 18 dB below to 6 dB above them."""
     count = recipe.schedule.batch
     waves = corpus.draw(count, samples, rng)
     others = waves.roll(1, 0)
     snr = torch.rand(count, generator=rng) * 24 - 6
     mixed = torch.rand(count, 1, generator=rng) < recipe.mixed
     waves = torch.where(mixed, augment.mix(waves, others, snr), waves)
-    return augment.level(waves, torch.rand(count, generator=rng) * 40 - 50).clamp(-1, 1)
+    return augment.level(waves, torch.rand(count, generator=rng) * 28 - 40).clamp(-1, 1)
 
 
 def microphone(count: int, bins: int, rng: Generator) -> Tensor:
-    """Gains of power `[count, bins, 1]`: a tilt up to 3 dB an octave, bumps, for a fifth a narrow band."""
+    """Gains of power `[count, bins, 1]`: for a third a tilt and bumps, for a tenth a low pass."""
     frequencies = torch.linspace(0, 16000, bins)
     octaves = torch.log2(frequencies.clamp(min=60) / 1000)
     tilt = (torch.rand(count, 1, generator=rng) * 6 - 3) * octaves
     bumps = F.interpolate(torch.randn(count, 1, 8, generator=rng) * 3, bins, mode="linear")[:, 0]
     edge = 3000 + 9000 * torch.rand(count, 1, generator=rng)
-    narrow = (torch.rand(count, 1, generator=rng) < 0.2) * -24 * torch.log2((frequencies / edge).clamp(min=1))
-    return (10 ** ((tilt + bumps + narrow) / 10)).unsqueeze(2)
+    narrow = (torch.rand(count, 1, generator=rng) < 0.1) * -24 * torch.log2((frequencies / edge).clamp(min=1))
+    coloured = torch.rand(count, 1, generator=rng) < 0.33
+    return (10 ** ((coloured * (tilt + bumps) + narrow) / 10)).unsqueeze(2)
