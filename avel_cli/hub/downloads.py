@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from avel_cli.errors import ModelError
 from avel_cli.hub import weights_file
@@ -25,12 +26,13 @@ from avel_cli.hub.catalogue import Source
 if TYPE_CHECKING:
     import httpx2
 
+    from avel_cli.hub import limits
+
 Listener = Callable[[int, int], None]  # (bytes done, bytes in all or 0)
 
 TIMEOUT = 30.0  # seconds without a byte
 WAITS = (1.0, 3.0, 9.0)  # seconds before the second, third and last try
 FOLDERS = "AVEL_CACHE and HF_HOME choose other folders"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def fetch(source: Source, folder: Path, *, offline: bool = False, listener: Listener | None = None) -> Path:
@@ -58,7 +60,7 @@ def _check(path: Path, source: Source) -> None:
     Raises:
         ModelError: if it was removed.
     """
-    blob = path.parent / os.readlink(path) if path.is_symlink() else path
+    blob = Path(os.readlink(path)) if path.is_symlink() else path
     size, digest = path.stat().st_size, weights_file.sha256(path)
     promised = blob.name if re.fullmatch("[0-9a-f]{64}", blob.name) else ""  # the Hub names large files by their hash
     if source.exact and size != source.size:
@@ -67,9 +69,18 @@ def _check(path: Path, source: Source) -> None:
         wrong = f"its SHA-256 begins with {digest[:8]} instead of {(source.sha256 or promised)[:8]}"
     else:
         return
-    blob.unlink()
-    path.unlink(missing_ok=True)
+    _remove(path)
     raise ModelError(f"{path.name} is damaged or has been replaced, {wrong}; it was removed, try again")
+
+
+def _remove(path: Path) -> None:
+    """Removes a file of a cache. Of a link only the link, unless it leads to the cache's own blobs."""
+    if path.is_symlink():
+        blob = Path(os.path.normpath(path.parent / os.readlink(path)))
+        own = [parent.parent / "blobs" for parent in path.parents if parent.name == "snapshots"]
+        if blob.parent in own and not blob.parent.is_symlink():
+            blob.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------------------------- the Hub
@@ -83,7 +94,9 @@ def _from_hub(source: Source, folder: Path, offline: bool, listener: Listener) -
         return cached
     _require_online(offline)
     _require_room(Path(constants.HF_HUB_CACHE), source.size)
-    with _quiet_client():
+    from avel_cli.hub import limits
+
+    def download() -> Path:
         revision, file = _locate(source)
         bar = _progress_bar(listener)
         return Path(
@@ -92,6 +105,14 @@ def _from_hub(source: Source, folder: Path, offline: bool, listener: Listener) -
             )
         )
 
+    with _hub_client(_largest(source)) as watch:
+        return limits.within(watch, download)
+
+
+def _largest(source: Source) -> int:
+    """Bytes that its file may have at most."""
+    return source.size if source.exact else source.size * 5 // 4 + 2**20
+
 
 def _in_hub_cache(source: Source, cache: Path) -> Path | None:
     from huggingface_hub.file_download import repo_folder_name
@@ -99,6 +120,8 @@ def _in_hub_cache(source: Source, cache: Path) -> Path | None:
     repo = cache / repo_folder_name(repo_id=source.repo, repo_type=source.kind)
     reference = repo / "refs" / source.revision
     commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else source.revision
+    if not re.fullmatch(r"[\w.-]+", commit):
+        return None
     for snapshot in repo.glob(f"snapshots/{commit}*"):
         files = {path.relative_to(snapshot).as_posix(): path for path in snapshot.rglob("*") if path.is_file()}
         with suppress(ModelError):  # none, or several that others have put there
@@ -113,7 +136,7 @@ def _locate(source: Source) -> tuple[str, str]:
     api, revision, file = HfApi(), source.revision, source.file
     if re.fullmatch("[0-9a-f]{7,39}", revision):
         commits = (commit.commit_id for commit in api.list_repo_commits(source.repo, repo_type=source.kind))
-        revision = next((commit for commit in commits if commit.startswith(source.revision)), "")
+        revision = next((commit for commit in commits if _is_commit(commit, source.revision)), "")
         if not revision:
             raise ModelError(f"revision {source.revision} is no longer there")
     if "*" in file:
@@ -121,11 +144,16 @@ def _locate(source: Source) -> tuple[str, str]:
     return revision, file
 
 
+def _is_commit(commit: str, beginning: str) -> bool:
+    return bool(re.fullmatch("[0-9a-f]{40}", commit)) and commit.startswith(beginning)
+
+
 def _choose(files: Iterable[str], pattern: str) -> str:
     """The one file that fits."""
-    fitting = sorted(file for file in files if fnmatchcase(file, pattern))
+    fitting = sorted(file for file in files if fnmatchcase(file, pattern) and ".." not in file.split("/"))
     if len(fitting) != 1:
-        found = f"{len(fitting)} files fit: {', '.join(fitting)}" if fitting else "no file fits"
+        more = ", …" if len(fitting) > 5 else ""
+        found = f"{len(fitting)} files fit: {', '.join(fitting[:5])}{more}" if fitting else "no file fits"
         raise ModelError(f"one file {pattern} was expected, {found}")
     return fitting[0]
 
@@ -134,23 +162,43 @@ def files_beside(source: Source) -> list[str]:
     """The names of all files in the repository of a source; none if it does not tell."""
     from huggingface_hub import HfApi
 
-    with _quiet_client(), suppress(Exception):  # whatever the client may raise: nothing depends on this
+    from avel_cli.hub import limits
+
+    def names() -> list[str]:
         return sorted(HfApi().list_repo_files(source.repo, repo_type=source.kind))
+
+    with suppress(Exception), _hub_client() as watch:  # whatever the client may raise: nothing depends on this
+        return limits.within(watch, names)
     return []
 
 
 @contextmanager
-def _quiet_client() -> Iterator[None]:
-    """The Hub's client says nothing by itself: what goes wrong is said once, by whoever catches it."""
+def _hub_client(most: int = 0) -> Iterator[limits.Watch]:
+    """The Hub's client under watch; it says nothing by itself: what goes wrong is said once, by whoever catches it."""
+    from huggingface_hub import constants, set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
+
+    from avel_cli.hub import limits
+
+    watch = limits.Watch(most, urlsplit(constants.ENDPOINT).hostname or "")
+
+    def client() -> httpx2.Client:
+        made = watch.follow(default_client_factory())
+        made.timeout = TIMEOUT
+        return made
+
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
+    constants.HF_HUB_DISABLE_XET = True  # its transfers go by a library of their own, which nobody watches
+    set_client_factory(client)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            yield
+            yield watch
         finally:
             logger.setLevel(level)
+            set_client_factory(default_client_factory)
 
 
 def _progress_bar(listener: Listener) -> type[Any]:
@@ -183,7 +231,7 @@ def _from_url(source: Source, folder: Path, offline: bool, listener: Listener) -
     with FileLock(f"{target}.lock"):
         if not target.is_file():
             _require_online(offline)
-            _persistently(lambda: _transfer(source.url, target.with_name(f"{target.name}.part"), listener))
+            _persistently(lambda: _transfer(source, target.with_name(f"{target.name}.part"), listener))
             os.replace(target.with_name(f"{target.name}.part"), target)
     return target
 
@@ -204,18 +252,27 @@ def _persistently(transfer: Callable[[], None]) -> None:
     transfer()
 
 
-def _transfer(url: str, part: Path, listener: Listener) -> None:
+def _transfer(source: Source, part: Path, listener: Listener) -> None:
+    from avel_cli.hub import limits
+
+    watch = limits.Watch(_largest(source))
+    limits.within(watch, lambda: _continue(source.url, part, listener, watch))
+
+
+def _continue(url: str, part: Path, listener: Listener, watch: limits.Watch) -> None:
     """Adds to `part` what it lacks; starts anew if the file on the server has become another one."""
     import httpx2
 
     tag = part.with_name(f"{part.name}.etag")
+    for path in (part, tag):
+        if path.is_symlink():  # somebody else's: it would be followed
+            path.unlink()
     have = part.stat().st_size if part.is_file() and tag.is_file() else 0
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": tag.read_text(encoding="ascii")}
-    hooks = {"request": [_require_https]}  # of redirections too
     with (
-        httpx2.Client(timeout=TIMEOUT, follow_redirects=True, event_hooks=hooks) as client,
+        watch.follow(httpx2.Client(timeout=TIMEOUT, follow_redirects=True)) as client,
         client.stream("GET", url, headers=headers) as response,
     ):
         _require_success(response.status_code, part)
@@ -235,13 +292,8 @@ def _transfer(url: str, part: Path, listener: Listener) -> None:
 def _remember(tag: Path, etag: str) -> None:
     """Keeps the version of the file that is being fetched, if the server can tell versions apart byte by byte."""
     tag.unlink(missing_ok=True)
-    if etag and not etag.startswith("W/"):
+    if re.fullmatch('"[!#-~]{1,200}"', etag):
         tag.write_text(etag, encoding="ascii")
-
-
-def _require_https(request: httpx2.Request) -> None:
-    if request.url.scheme != "https" and request.url.host not in LOOPBACK:
-        raise ModelError(f"{request.url} is no HTTPS address")
 
 
 def _require_success(status: int, part: Path) -> None:
