@@ -17,6 +17,8 @@ class TinyPictureConfig:
 
 
 class TinyPicture(FrameMaps):
+    Config = TinyPictureConfig
+
     def __init__(self, config):
         super().__init__(config.frames_per_second, channels=16)
         self.config = config
@@ -35,6 +37,7 @@ class TinySoundConfig:
 class TinySound(Encoder):
     """Energies of 16 bands of a second."""
 
+    Config = TinySoundConfig
     modality = "sound"
     rate = window = stride = 8000
     shape = (16,)
