@@ -10,12 +10,14 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from avel_cli import recipes
 from avel_cli.errors import ModelError, UsageError
+from avel_cli.text import is_line
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 FORMAT = "avel.weights/1"
 LARGEST_HEADER = 16 * 2**20
+LARGEST_SIZE = 2**20  # of anything that a network is described by
+MOST_LABELS, MOST_ENCODERS, MOST_MODULES = 10_000, 8, 20_000
+GRID = {"start": (-60.0, 60.0), "stride": (0.01, 600.0), "window": (0.01, 600.0)}  # seconds
 COUNTER = "num_batches_tracked"  # of batch normalisations: of no use after training
 KEYS = {
     "encoder": {"network", "config"},
@@ -61,13 +66,15 @@ def save(path: Path, state: Mapping[str, Tensor], header: Mapping[str, Any], dty
 
     dtype = dtype or torch.float16
     cast = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items() if not k.endswith(COUNTER)}
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".avel-{uuid4().hex}.part")
     metadata = {"avel": json.dumps({"format": FORMAT, **header}, ensure_ascii=False)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            with part.open("xb") as stream:
+                mode = os.fstat(stream.fileno()).st_mode & 0o777
             save_file({k: v.contiguous() for k, v in cast.items()}, part, metadata=metadata)
-            part.chmod(0o644)  # safetensors lets nobody else read its files, and weights are for everybody
+            part.chmod(mode)  # safetensors lets nobody else read its files, whatever the user's umask says
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
@@ -82,6 +89,8 @@ def read_header(path: Path) -> dict[str, Any]:
         ModelError: if it is missing, no safetensors file, or was not written by avel.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ValueError("its path leads to no file")
         with path.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
             if not 0 < size <= LARGEST_HEADER:
@@ -92,12 +101,54 @@ def read_header(path: Path) -> dict[str, Any]:
             raise ValueError(f"its format is {header['format']}, this avel reads {FORMAT}")
         if missing := KEYS[header["kind"]] - header.keys():
             raise ValueError(f"its header lacks {', '.join(sorted(missing))}")
+        _validate(header)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such weights file") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = error if isinstance(error, ValueError) and "its " in str(error) else "it carries no avel header"
         raise ModelError(f"{path}: not a weights file of avel: {reason}") from None
     return header
+
+
+def _validate(header: Mapping[str, Any]) -> None:
+    """Everything that is used as it stands.
+
+    Raises:
+        ValueError: for the first value that is not what it must be.
+    """
+    for key in KEYS[header["kind"]] & {"name", "network", "description", "licence"}:
+        _require(is_line(header[key]), key, "is no line of text")
+    _require(isinstance(header["config"], dict) and _is_bounded(header["config"]), "config", "has impossible sizes")
+    if header["kind"] != "localizer":
+        return
+    for key, most in (("labels", MOST_LABELS), ("encoders", MOST_ENCODERS)):
+        names = header[key]
+        _require(isinstance(names, list) and all(is_line(name, 200) and name for name in names), key, "are no names")
+        _require(len(names) <= most, key, f"are more than {most}")
+    _require(len(header["labels"]) == len(set(header["labels"])), "labels", "are not each once")
+    for key in ("threshold", "min_score"):
+        _require(_is_number(header[key], 0, 1), key, "is no number from 0 to 1")
+    grid = header["grid"]
+    _require(isinstance(grid, dict) and grid.keys() <= GRID.keys(), "grid", "is no table of start, stride and window")
+    for key, value in grid.items():
+        _require(_is_number(value, *GRID[key]), f"grid.{key}", "is out of range")
+    _require(isinstance(header["figures"], dict), "figures", "are no table")
+
+
+def _require(right: bool, key: str, wrong: str) -> None:
+    if not right:
+        raise ValueError(f"its {key} {wrong}")
+
+
+def _is_number(value: object, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_bounded(value: object) -> bool:
+    """Whether all numbers in nested tables and lists are such that a network can be described by them."""
+    if isinstance(value, dict | list):
+        return all(map(_is_bounded, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str | bool | None) or _is_number(value, -LARGEST_SIZE, LARGEST_SIZE)
 
 
 def config(kind: type[T], path: Path) -> T:
@@ -110,6 +161,39 @@ def config(kind: type[T], path: Path) -> T:
         return recipes.build(kind, read_header(path)["config"])
     except UsageError as error:
         raise ModelError(f"{path}: not weights of this network: {error}") from None
+
+
+def require_sizes(kind: Callable[[Any], nn.Module], config: Any, path: Path) -> None:
+    """Compares the network that `config` describes with the tensors in the file before any memory is taken for it.
+
+    Raises:
+        ModelError: if they do not fit, or there is no such network.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+    from torch.nn.modules.module import register_module_module_registration_hook
+
+    parts = 0
+
+    def count(*_: object) -> None:
+        nonlocal parts
+        parts += 1
+        if parts > MOST_MODULES:
+            raise ValueError(f"more than {MOST_MODULES} parts")
+
+    handle = register_module_module_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            module = kind(config)
+            with safe_open(path, "pt") as stream:
+                given = {key: torch.empty(stream.get_slice(key).get_shape()) for key in stream.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: damaged weights file: {error}") from None
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: no network has the sizes that it gives: {error}") from None
+    finally:
+        handle.remove()
+    check_fit(module, given, str(path))
 
 
 def load_into(module: nn.Module, path: Path) -> None:
@@ -128,6 +212,8 @@ def load_into(module: nn.Module, path: Path) -> None:
     check_fit(module, state, str(path))
     empty = any(parameter.is_meta for parameter in module.parameters())
     full = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    if broken := [k for k, v in full.items() if v.is_floating_point() and not v.isfinite().all()]:
+        raise ModelError(f"{path}: damaged weights: not a number or infinite in {_some(broken)}")
     module.load_state_dict(full, strict=False, assign=empty)
 
 

@@ -54,6 +54,7 @@ def load(path: Path) -> Localizer:
     classes = getattr(config, "num_classes", 0)  # none for matching
     if len(header["labels"]) != classes:
         raise ModelError(f"{path}: names {len(header['labels'])} labels, but its network has {classes}")
+    weights_file.require_sizes(kind, config, path)
     module = kind(config)
     weights_file.load_into(module, path)
     return module.eval().requires_grad_(False)
