@@ -6,6 +6,7 @@ They are written while they are computed, so memory stays flat. What an earlier 
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -152,7 +153,7 @@ class Extractor:
             InputError: if the file cannot be decoded, or `path` holds something else or cannot be written.
         """
         facts = self.facts(media, name)
-        if path.exists() and not overwrite:
+        if os.path.lexists(path) and not overwrite:
             if read_facts(path) == json.loads(json.dumps(facts)):
                 return None
             raise InputError(f"{path} exists and was made otherwise; use --overwrite, or another folder with -o")

@@ -8,10 +8,12 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 import click
+
+from avel_cli.text import printable
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
@@ -42,18 +44,18 @@ class Console(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one log record as a line."""
-        click.echo(f"{record.levelname.lower()}: {_one_line(record.getMessage())}", err=True)
+        _to_stderr(f"{record.levelname.lower()}: {printable(record.getMessage())}")
 
     def say(self, text: str) -> None:
         """A line of information on stderr, unless `--quiet`."""
         if self.level < logging.ERROR:
-            click.echo(_one_line(text), err=True)
+            _to_stderr(printable(text))
 
     def fail(self, error: BaseException, text: str | None = None) -> None:
         """An error as one line on stderr, always; with `--debug` also where it came from."""
         if self.level <= logging.DEBUG:
-            click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-        click.echo(f"error: {_one_line(text or str(error))}", err=True)
+            _to_stderr("\n".join(map(printable, "".join(traceback.format_exception(error)).splitlines())))
+        _to_stderr(f"error: {printable(text or str(error))}")
 
     def result_stream(self) -> TextIO:
         """Stdout as a stream for results: UTF-8, line by line, whatever the system's habits."""
@@ -70,7 +72,7 @@ class Console(logging.Handler):
         """A table on stdout: drawn on a terminal, columns parted by tabs elsewhere."""
         if not sys.stdout.isatty():
             for cells in (columns, *rows):
-                click.echo("\t".join(_one_line(cell) for cell in cells))
+                click.echo("\t".join(printable(cell) for cell in cells))
             return
         from rich.console import Console as Terminal
         from rich.table import Table
@@ -78,9 +80,9 @@ class Console(logging.Handler):
 
         table = Table(*columns)
         for cells in rows:
-            table.add_row(*map(Text, cells))  # Text: brackets in a name are no markup
+            table.add_row(*(Text(printable(cell)) for cell in cells))  # Text: brackets in a name are no markup
         if title:
-            click.echo(_one_line(title))  # rich would wrap it to the width of the table
+            click.echo(printable(title))  # rich would wrap it to the width of the table
         Terminal().print(table)
 
     def report(self, report: Report, *, as_json: bool = False) -> None:
@@ -96,7 +98,7 @@ class Console(logging.Handler):
         """Names and values on stdout, one a line."""
         width = max(map(len, facts))
         for name, value in facts.items():
-            click.echo(f"{name:{width}}  {_one_line(value)}")
+            click.echo(f"{name:{width}}  {printable(value)}")
 
     @contextmanager
     def download(self, name: str) -> Iterator[Listener | None]:
@@ -136,9 +138,11 @@ def _bar(columns: Sequence[ProgressColumn], description: str, total: float | Non
 
     # stdout may be a pipe that gets results: it must not be redirected to the bar's terminal
     with Progress(*columns, console=Terminal(stderr=True), transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task(description, total=total)
+        task = bar.add_task(printable(description), total=total)
         yield lambda done, whole: bar.update(task, completed=done, total=whole or total)
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.splitlines())
+def _to_stderr(text: str) -> None:
+    """A line; a terminal that is gone or a full disk behind it must not stop the work."""
+    with suppress(OSError):
+        click.echo(text, err=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -67,7 +70,7 @@ class Commands(click.Group):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+            _close_stdout()
             ctx.exit(READER_GONE)
         return result
 
@@ -95,8 +98,9 @@ def run(args: Sequence[str] | None = None) -> int:
     0: all done. 1: a bug of ours. 2: wrong usage. 3: some inputs failed. 4: FFmpeg, weights, data or room on the disk
     are missing. 130: interrupted. 141: the reader of stdout went away.
     """
+    _stand_in_for_closed_streams()
     console = Console()
-    with console.attached():
+    with console.attached(), _ending_like_interrupts():
         try:
             result = avel.main(args, prog_name="avel", standalone_mode=False, obj=console)
         except AvelError as error:
@@ -105,16 +109,58 @@ def run(args: Sequence[str] | None = None) -> int:
         except click.ClickException as error:
             console.fail(error, error.format_message() + _about_dashes(sys.argv[1:] if args is None else args))
             return UsageError.exit_code
-        except click.Abort:
+        except (click.Abort, KeyboardInterrupt):
             console.fail(KeyboardInterrupt(), "interrupted; results written so far are complete")
             return INTERRUPTED
         except OSError as error:  # a full disk or the like; input and output files have errors of their own
+            _close_stdout()
             console.fail(error, f"the system refused: {error}. --debug shows where")
             return SetupError.exit_code
         except Exception as error:
             console.fail(error, f"a bug in avel, please report it with the output of --debug: {error!r}")
             return AvelError.exit_code
     return result if isinstance(result, int) else 0
+
+
+@contextmanager
+def _ending_like_interrupts() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the program like Ctrl-C. While it tidies up, a second is passed over; a third ends it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal heard
+        heard += 1
+        if heard == 1:
+            raise KeyboardInterrupt
+        if heard > 2:
+            os._exit(INTERRUPTED)
+
+    wanted = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in wanted}
+    heeded = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]  # nohup ignores
+    for number in heeded:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, before[number])
+
+
+def _stand_in_for_closed_streams() -> None:
+    """`avel … >&-` leaves no stream at all, and its number to the next file that is opened."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _close_stdout() -> None:
+    """For the flush at exit, when nobody reads or nothing more fits."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _about_dashes(args: Sequence[str]) -> str:

@@ -13,6 +13,8 @@ from uuid import uuid4
 
 from avel_cli.errors import InputError, UsageError
 
+LONGEST_NAME = 255  # bytes, of a file on every usual system
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -21,6 +23,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         InputError: if the folder or the file cannot be written.
     """
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise InputError(f"{path}: this name is longer than {LONGEST_NAME} bytes; give the input a shorter one")
     temporary = path.with_name(f".avel-{uuid4().hex}.part")
     try:
         yield temporary
