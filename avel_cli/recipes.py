@@ -6,6 +6,7 @@ A key that the dataclass does not know is an error that names the nearest one th
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 import types
 import typing
@@ -16,6 +17,21 @@ from typing import Any, TypeVar
 from avel_cli.errors import UsageError, nearest
 
 T = TypeVar("T")
+LARGEST = 1e12  # of any number in a recipe
+RANGES = {
+    "lr": (0.0, 10.0),
+    "weight_decay": (0.0, 10.0),
+    "ema": (0.0, 0.9999999),
+    "clip": (0.0, LARGEST),
+    "warmup": (0, 10**9),
+    "every": (0, 10**9),
+    "batch": (1, 10**6),
+    "steps": (0, 10**9),
+    "epochs": (0, 10**6),
+    "dropout": (0.0, 0.999),
+    "threshold": (0.0, 1.0),
+    "min_score": (0.0, 1.0),
+}
 FOLDER = Path(__file__).parent / "recipes"
 KINDS = ("localizer", "distil", "finetune")
 
@@ -60,7 +76,7 @@ def _read(name: str, above: tuple[str, ...]) -> dict[str, Any]:
         raise UsageError(f"{path}: is its own base, by way of {', '.join(above)}")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no TOML, no UTF-8, endless digits
         raise UsageError(f"{path}: not valid TOML: {error}") from None
     base = values.pop("base", None)
     if base is not None and not isinstance(base, str):
@@ -82,10 +98,23 @@ def build(kind: type[T], values: dict[str, Any], where: str = "") -> T:
         if key not in hints:
             raise UsageError(f'unknown key "{where}{key}"{nearest(key, hints)}')
     fields = {key: _convert(hints[key], value, f"{where}{key}") for key, value in values.items()}
+    for key, value in fields.items():
+        _require_range(key, value, where)
     try:
         return kind(**fields)
     except (TypeError, ValueError) as error:
         raise UsageError(f"does not fit: {error}") from None
+
+
+def _require_range(key: str, value: Any, where: str) -> None:
+    """Names mean the same in every recipe, so each has one range; NaN is in none."""
+    if not where and key == "name" and not (isinstance(value, str) and re.fullmatch(r"[\w+-][\w.+-]{0,99}", value)):
+        raise UsageError(f'recipe key "name": {value!r} cannot be a file\'s name; letters, digits, ".", "_", "+", "-"')
+    low, high = RANGES.get("dropout" if "dropout" in key else key, (-LARGEST, LARGEST))
+    numbers = value if isinstance(value, tuple) else (value,)
+    for number in numbers:
+        if isinstance(number, int | float) and not low <= number <= high:
+            raise UsageError(f'recipe key "{where}{key}": {number} is not from {low:g} to {high:g}')
 
 
 def to_dict(recipe: Any) -> dict[str, Any]:
@@ -132,3 +161,5 @@ def _apply(values: dict[str, Any], change: str) -> None:
         values[leaf] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         values[leaf] = text
+    except (ValueError, RecursionError):
+        raise UsageError(f"--set {key}: the value is too long or too deep") from None

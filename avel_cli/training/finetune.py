@@ -28,11 +28,12 @@ from avel_cli import encoders, published, recipes
 from avel_cli.encoders.frame_maps import FrameMaps
 from avel_cli.errors import UsageError
 from avel_cli.hub import weights_file
+from avel_cli.training import state_file
 from avel_cli.training.finetune_data import PairMaker, Pairs, collect
 from avel_cli.training.processes import accelerator, average_gradients, gather, shard
 from avel_cli.training.record import Record
 from avel_cli.training.seeds import seeded
-from avel_cli.writers.files import atomic_path, make_folder
+from avel_cli.writers.files import make_folder
 
 log = logging.getLogger("avel")
 WORKERS = 4  # processes that read ahead for a GPU
@@ -249,14 +250,13 @@ class _Checkpoint:
 
     def save(self, epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         state = {"run": self._run, "epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
-        with atomic_path(self.path) as part:
-            torch.save(state, part)
+        state_file.write(self.path, state)
 
     def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
         """Fill in both; gives the number of epochs that are done, 0 if there is no checkpoint."""
         if not self.path.is_file():
             return 0
-        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        state = state_file.read(self.path, run=str, epoch=int, model=dict, optimizer=dict)
         if state["run"] != self._run:
             raise UsageError(
                 f"{self.path}: made by another recipe or of other videos; leave out --resume, or choose another folder"

@@ -6,17 +6,16 @@ import copy
 import json
 import logging
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from avel_cli.errors import SetupError, UsageError
+from avel_cli.training import state_file
 from avel_cli.training.processes import accelerator, average_gradients
 from avel_cli.training.record import Record
 
@@ -149,7 +148,7 @@ def fit(
         record.close()
     here.wait_for_everyone()
     if score is not None:
-        average.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["average"])
+        average.load_state_dict(state_file.read(best, average=dict)["average"])
     return average.cpu()
 
 
@@ -192,8 +191,8 @@ def _check_finite(record: Record, name: str, step: int) -> None:
 def _keep_best(path: Path, step: int, score: float, average: nn.Module) -> None:
     """Write the average with its score if no earlier one has as high a score."""
     log.info("score %.4f at step %d", score, step)
-    if not path.is_file() or torch.load(path, weights_only=True, mmap=True)["score"] < score:
-        _write(path, {"step": step, "score": score, "average": average.state_dict()})
+    if not path.is_file() or state_file.read(path, score=float)["score"] < score:
+        state_file.write(path, {"step": step, "score": score, "average": average.state_dict()})
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -231,14 +230,7 @@ def _save(
         "optimizer": optimizer.state_dict(),
         "generator": torch.get_rng_state(),
     }
-    _write(path, state)
-
-
-def _write(path: Path, state: dict[str, Any]) -> None:
-    """The file appears whole or not at all."""
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    os.replace(part, path)
+    state_file.write(path, state)
 
 
 def _restore(
@@ -249,16 +241,17 @@ def _restore(
     average: nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> int:
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError):
-        raise SetupError(f"{path}: damaged; delete it to begin anew without --resume") from None
+    kinds = {"model": dict, "average": dict, "optimizer": dict, "generator": Tensor}
+    state = state_file.read(path, step=int, recipe=str, **kinds)
     if state["recipe"] != json.dumps(recipe):
         raise UsageError(f"{path}: made by another recipe; choose another folder with -o")
     if state.get("data", data) != data:  # earlier checkpoints do not say
         raise UsageError(f"{path}: made of other data; choose another folder with -o")
-    model.load_state_dict(state["model"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["generator"])
+    try:
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["generator"])
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError):
+        raise SetupError(f"{path}: does not fit this run; delete it to begin anew without --resume") from None
     return int(state["step"])
