@@ -72,7 +72,8 @@ def test_a_network_can_never_forget_what_the_tags_say(network, tags, tmp_path):
     torch.testing.assert_close(veto, BOUND * (own < 0).float(), atol=1e-3, rtol=0)
 
     header = {"kind": "localizer", "name": "own", "network": "tagged", "config": recipes.to_dict(model.config)}
-    facts = dict.fromkeys(("grid", "encoders", "threshold", "min_score", "description", "licence", "figures"), 0)
+    facts = {"grid": {"stride": 1.0, "window": 1.0}, "encoders": ["starter-sound", "efficientnet-lite0"], "threshold": 0.5}
+    facts |= {"min_score": 0.2, "description": "made up", "licence": "CC0", "figures": {}}
     weights_file.save(tmp_path / "own.safetensors", model.state_dict(), {**facts, **header, "labels": ["a", "b"]})
     again = localizers.load(tmp_path / "own.safetensors")
     again.tags.adopt(tags.heads.sound, tags.heads.picture)
