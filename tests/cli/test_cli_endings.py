@@ -17,6 +17,14 @@ from avel_cli.writers import files
 AVEL = [sys.executable, "-m", "avel_cli"]
 
 
+@pytest.fixture(autouse=True)
+def interrupts_are_heard():
+    """A shell's background jobs ignore SIGINT, and so would tests in one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("text", ["\x1b]0;title\x07", "a\x9b31m", "a\u202eb", "a\u2066b", "\x7f", "\udc80"])
 def test_what_steers_a_terminal_is_escaped(text):
     shown = printable(f"name {text}.mp4")
