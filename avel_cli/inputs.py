@@ -23,7 +23,7 @@ def find_inputs(arguments: Iterable[str], recursive: bool = False) -> list[Path]
     Raises:
         UsageError: for a URL, a list that cannot be read, a folder without videos.
     """
-    files = (path for argument in _with_lists(arguments) for path in _expand(argument, recursive))
+    files = (path for argument in with_lists(arguments) for path in _expand(argument, recursive))
     unique: dict[str, Path] = {}
     for path in files:
         unique.setdefault(os.path.abspath(path), path)
@@ -36,7 +36,12 @@ def natural_key(path: Path) -> tuple[list[str | int], str]:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], str(path)
 
 
-def _with_lists(arguments: Iterable[str]) -> Iterator[str]:
+def with_lists(arguments: Iterable[str]) -> Iterator[str]:
+    """The arguments, with the lines of the file in place of `@list.txt`.
+
+    Raises:
+        UsageError: if a list cannot be read.
+    """
     for argument in arguments:
         if not argument.startswith("@"):
             yield argument

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from avel_cli import encoders, localizers, published
+from avel_cli import words as asked
 from avel_cli.encoders.stream import FeatureStream, Precision
 from avel_cli.errors import MediaError, ModelError, SetupError, UsageError, nearest
 from avel_cli.hub import registry, weights_file
@@ -27,6 +28,7 @@ from avel_cli.tasks import task_of
 from avel_cli.tasks.base import Decoding, Found, Show
 from avel_cli.timeline.events import Timeline
 from avel_cli.timeline.grid import Grid
+from avel_cli.timeline.labels import ALONE
 from avel_cli.timeline.segments import match_labels
 
 log = logging.getLogger("avel")
@@ -72,11 +74,12 @@ class Detector:
             the published rate.
         offline: never open a connection.
         weights: files to use in place of what the catalogue names, by model, encoder or asset.
+        words: phrases to find in place of a model's labels, such as "glass breaking"; see `words.understood`.
 
     Raises:
         ModelError: if the model is unknown, or its weights are missing or damaged, or cannot be fetched.
         SetupError: if the device is not there.
-        UsageError: if the frames of the encoder cannot be fewer.
+        UsageError: if the frames of the encoder cannot be fewer, or a word is like no known name.
     """
 
     def __init__(
@@ -88,14 +91,17 @@ class Detector:
         frames_per_second: int | None = None,
         offline: bool = False,
         weights: Mapping[str, Path] | None = None,
+        words: Sequence[str] = (),
     ) -> None:
         self.device, self.precision, self.frames_per_second = choose_device(device), precision, frames_per_second
-        self.card = registry.model(model)
+        self.wording = asked.understood(words, model) if words else None
+        self.card = self.wording.card if self.wording else registry.model(model)
         ready = published.prepare(self.card.needs, offline=offline, files=weights or {}, say=log.warning)
         self.files = {self.card.name: self.card.path, **ready}
         path = self.files[self.card.name]
         header = weights_file.read_header(path)
-        self.localizer = localizers.load(path).to(self.device)
+        answering = asked.network(self.wording) if self.wording else localizers.load(path)
+        self.localizer = answering.to(self.device)
         self.sound, *self.pictures = (
             encoders.load(name, self.files[name], frames_per_second).to(self.device) for name in self.card.encoders
         )
@@ -105,7 +111,7 @@ class Detector:
         self.grid = Grid(**self.card.grid)
         self.threshold, self.min_score = float(header["threshold"]), float(header["min_score"])
         self.steps = int(header.get("steps", 0))  # of a window, for localizers that were trained on such
-        self.parents: dict[str, str] = header.get("parents", {})
+        self.parents: dict[str, str] = {} if self.wording else header.get("parents", {})
         self.task = task_of(self.localizer)
 
     def _check_widths(self, path: Path) -> None:
@@ -149,6 +155,7 @@ class Detector:
             UsageError: if the model has no such label, or an option is unknown or out of range.
         """
         options = chosen(options or Options(), changes)
+        min_alone = ALONE if options.min_score is None else options.min_score
         options = replace(
             options,
             labels=match_labels(options.labels, self.labels),
@@ -160,7 +167,7 @@ class Detector:
         warnings: tuple[str, ...] = ()
         if reason is None:
             with closing(self.features(media, options, progress)) as features:
-                found = self.task.decode(self.localizer, features, self._decoding(media, options))
+                found = self.task.decode(self.localizer, features, self._decoding(media, options, min_alone))
             reason = None if features.audible else "the audio track is silent"
             warnings = features.warnings
         if options.strict and warnings:
@@ -189,13 +196,14 @@ class Detector:
     def provenance(self) -> dict[str, Any]:
         """Names and hashes of the weights in use."""
         hashes = {name: weights_file.sha256(path) for name, path in self.files.items()}
-        return {"name": self.card.name, "localizer": self.card.localizer, "sha256": hashes}
+        told = {"words": self.wording.told()} if self.wording else {}
+        return {"name": self.card.name, "localizer": self.card.localizer, "sha256": hashes, **told}
 
     def features(self, media: Media, options: Options, progress: Progress | None = None) -> BothStreams:
         """What the encoders make of a file, block by block."""
         return BothStreams(self, media, options, progress)
 
-    def _decoding(self, media: Media, options: Options) -> Decoding:
+    def _decoding(self, media: Media, options: Options, min_alone: float) -> Decoding:
         begin, end = both_last(media, options.audio_track)
         assert options.min_score is not None
         return Decoding(
@@ -212,6 +220,8 @@ class Detector:
             keep=options.labels,
             top_k=options.top_k,
             show=options.show,
+            known_by=getattr(self.localizer, "known_by", ()),
+            min_alone=min_alone,
         )
 
 
@@ -318,6 +328,7 @@ def detect(
     frames_per_second: int | None = None,
     offline: bool = False,
     weights: Mapping[str, Path] | None = None,
+    words: Sequence[str] = (),
     progress: Progress | None = None,
     **options: Any,
 ) -> Timeline:
@@ -333,5 +344,6 @@ def detect(
         frames_per_second=frames_per_second,
         offline=offline,
         weights=weights,
+        words=words,
     )
     return detector.detect(path, progress=progress, **options)

@@ -22,7 +22,7 @@ LAYERS = [
     {"experiments", "features"},
     {"training", "evaluation"},
     {"datasets"},
-    {"pipeline", "extraction", "query", "published"},
+    {"pipeline", "extraction", "query", "published", "words"},
     {"tasks"},
     {"localizers", "encoders"},
     {"metrics", "recipes", "hub"},

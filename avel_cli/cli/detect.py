@@ -15,7 +15,7 @@ import click
 from avel_cli.cli import options
 from avel_cli.cli.console import Console
 from avel_cli.errors import InputError, UsageError
-from avel_cli.inputs import find_inputs
+from avel_cli.inputs import find_inputs, with_lists
 from avel_cli.timeline.events import Timeline
 from avel_cli.writers import ONE_TIMELINE, WRITERS, write_file
 from avel_cli.writers.files import plan_files
@@ -32,6 +32,13 @@ STDOUT = "-"
 @click.command(short_help="Find the events in video files.")
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True)
 @options.model
+@click.option(
+    "--words",
+    multiple=True,
+    metavar="PHRASE",
+    help='Find this in place of a model\'s labels, such as "glass breaking", or what stands in @words.txt, a phrase a '
+    "line; may be given several times.",
+)
 @click.option(
     "-f",
     "--format",
@@ -85,6 +92,7 @@ def detect(
     /,
     paths: Sequence[str],
     model: str,
+    words: Sequence[str],
     formats: Sequence[str],
     output: str,
     recursive: bool,
@@ -102,10 +110,13 @@ def detect(
 
     PATH is a file, a folder, or @list.txt with one of these per line. Results are named after their input:
     clip.mp4 makes clip.avel.csv; where that name would be shared, folder_clip.mp4.avel.csv.
+
+    \b
+    avel detect clip.mp4 --words "a dog barking" --words "glass breaking"
     """
     inputs = find_inputs(paths, recursive)
     settings = {"precision": precision, "frames_per_second": frames_per_second, "offline": offline, "device": device}
-    load = cache(partial(_load, console, model, weights, settings, filters))
+    load = cache(partial(_load, console, model, tuple(with_lists(words)), weights, settings, filters))
     if output == STDOUT:
         write = WRITERS[_stdout_format(formats, len(inputs))]
         timelines = _timelines(console, {path: [] for path in inputs}, load, explain)
@@ -135,14 +146,24 @@ def _stdout_format(formats: Sequence[str], num_inputs: int) -> str:
 
 
 def _load(
-    console: Console, model: str, weights: dict[str, Path], settings: dict[str, Any], filters: dict[str, Any]
+    console: Console,
+    model: str,
+    words: Sequence[str],
+    weights: dict[str, Path],
+    settings: dict[str, Any],
+    filters: dict[str, Any],
 ) -> tuple[Detector, Options]:
     """The detector and what it is asked for; wrong names are found before the only slow import."""
     from avel_cli.hub import registry
     from avel_cli.timeline.segments import match_labels
+    from avel_cli.words import understood
 
-    card = registry.model(model)
+    wording = understood(words, model) if words else None
+    card = wording.card if wording else registry.model(model)
+    model = card.name if wording else model
     labels = match_labels(filters["labels"], card.labels)
+    for match in wording.matches if wording else ():
+        console.say(str(match))
     if model == "auto" and (hint := registry.stronger(card)):
         console.say(hint)
     from avel_cli.pipeline import Detector, Options
@@ -150,7 +171,7 @@ def _load(
 
     files = options.named(weights, [card.name])
     prepare(card.needs, offline=settings["offline"], files=files, say=console.say, watch=console.download)
-    detector = Detector(model if card.own else card.name, weights=files, **settings)
+    detector = Detector(model if card.own else card.name, weights=files, words=words, **settings)
     console.say(detector.description)
     return detector, Options(**filters | {"labels": labels})
 

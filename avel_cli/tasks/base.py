@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 from torch import nn
 
 from avel_cli.localizers.dense.windows import Rows
-from avel_cli.timeline.events import Event, Second
+from avel_cli.timeline.events import Event, Modality, Second
 from avel_cli.timeline.grid import Grid
 
 Show = Literal["both", "heard", "seen", "all"]
@@ -30,6 +30,8 @@ class Decoding:
         keep: labels to keep; empty keeps all.
         top_k: keep so many events, those with the highest scores.
         show: list what is both heard and seen, or also what is only one of them.
+        known_by: how each label can be known; empty if all by both.
+        min_alone: what labels that are known by one of them must score.
         duration: of the file in seconds.
         begin: from when on there is both sound and picture.
         end: until when there is both.
@@ -48,6 +50,8 @@ class Decoding:
     keep: tuple[str, ...] = ()
     top_k: int | None = None
     show: Show = "both"
+    known_by: tuple[Modality, ...] = ()
+    min_alone: float = 0.0
 
 
 class Found(NamedTuple):

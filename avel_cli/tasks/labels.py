@@ -41,11 +41,13 @@ class Labels:
             min_score=how.min_score,
             parents=dict(how.parents),
             modalities=MODALITIES[how.show],
+            known_by=how.known_by,
+            min_alone=how.min_alone,
             min_duration=how.min_duration,
             keep=how.keep,
             top_k=how.top_k,
         )
-        best = _best(scores.both, how.labels) if len(scores.both) else None
+        best = _best(_decisive(scores, how), how.labels) if len(scores.both) else None
         return Found(events, best, tuple(_seconds(scores, how)))
 
     def figures(self, network: Any, data: Data, part: str) -> F1Figures:
@@ -125,6 +127,14 @@ def _windows(blocks: Iterable[Rows]) -> Iterator[tuple[int, Rows]]:
         yield first, rows.part(0, WINDOW)
         rows, first = rows.part(rest), first + rest
     yield first, rows
+
+
+def _decisive(scores: LabelScores, how: Decoding) -> timeline.Scores:
+    """`[N, L]`: what each label is judged by."""
+    if not how.known_by:
+        return scores.both
+    ways = {"both": scores.both, "heard": scores.heard, "seen": scores.seen}
+    return np.stack([ways[way][:, label] for label, way in enumerate(how.known_by)], axis=1)
 
 
 def _best(scores: timeline.Scores, labels: tuple[str, ...]) -> tuple[str, float]:

@@ -43,6 +43,8 @@ def decode(
     min_score: float,
     parents: Mapping[str, str] | None = None,
     modalities: Sequence[Modality] = BOTH,
+    known_by: Sequence[Modality] = (),
+    min_alone: float = ALONE,
     min_duration: float = 0.0,
     keep: Collection[str] = (),
     top_k: int | None = None,
@@ -60,19 +62,28 @@ def decode(
         min_score: what a segment must score, 0..1.
         parents: the more general label of a label, for those that have one.
         modalities: `both` lists what is heard and seen; `heard` and `seen`, what is only that.
+        known_by: how each label can be known, `[L]`; empty if all by both. What can only be heard, or only be seen, is
+            listed as that whatever the `modalities`.
+        min_alone: what a segment must score for a label that is known by one of them, 0..1.
         min_duration: events shorter than this many seconds are dropped.
         keep: labels to keep; empty keeps all.
         top_k: keep this many events, those with the highest scores.
     """
     ancestors = _ancestors(labels, parents or {})
-    both = (scores.both >= min_score) & (scores.both > 0)
+    halves = np.array([way != "both" for way in known_by] or [False] * len(labels))
+    both = (scores.both >= min_score) & (scores.both > 0) & ~halves
     found: list[Event] = []
+    alone: tuple[tuple[Modality, Scores], ...] = (("heard", scores.heard), ("seen", scores.seen))
+    for modality, values in alone:
+        told = (values >= min_alone) & (values > 0) & np.array([way == modality for way in known_by or BOTH])
+        events = _events(told, values, scores, labels, grid, duration)
+        found += (replace(event, modality=modality) for event in events)
     for modality in modalities:
         if modality == "both":
             told, values = both, scores.both
         else:
             own, other = (scores.heard, scores.seen) if modality == "heard" else (scores.seen, scores.heard)
-            told, values = (own >= ALONE) & (other < ALONE) & ~both, own
+            told, values = (own >= ALONE) & (other < ALONE) & ~both & ~halves, own
         told = _most_special(told, ancestors)
         found += (replace(event, modality=modality) for event in _events(told, values, scores, labels, grid, duration))
     return select(found, min_duration=min_duration, keep=keep, top_k=top_k)

@@ -52,9 +52,16 @@ def test_what_is_seen_is_averaged_over_its_neighbours_inside_the_clip():
 @pytest.mark.parametrize(
     ("sounds", "pictures", "message"), [(((),), ((0,),), "label 0 has no sound"), (((0,), (0,)), ((0,),), "the same")]
 )
-def test_labels_without_sound_or_picture_are_refused(sounds, pictures, message):
+def test_networks_refuse_labels_without_sound_or_picture(sounds, pictures, message):
     with pytest.raises(ValueError, match=message):
-        TagsConfig(1, 1, sounds, ((),) * len(pictures), pictures)
+        TaggedConfig("cace-net", TagsConfig(1, 1, sounds, ((),) * len(pictures), pictures))
+
+
+def test_a_label_is_known_by_both_or_one_of_them_but_never_by_nothing():
+    config = TagsConfig(1, 1, sounds=((0,), (1,), ()), scenes=((0,), (), ()), pictures=((), (), (0,)))
+    assert config.known_by == ("both", "heard", "seen")
+    with pytest.raises(ValueError, match="label 0 has no sound and no picture"):
+        TagsConfig(1, 1, ((),), ((),), ((),))
 
 
 @pytest.mark.parametrize("network", ["cace-net", "ccln"])
@@ -72,7 +79,11 @@ def test_a_network_can_never_forget_what_the_tags_say(network, tags, tmp_path):
     torch.testing.assert_close(veto, BOUND * (own < 0).float(), atol=1e-3, rtol=0)
 
     header = {"kind": "localizer", "name": "own", "network": "tagged", "config": recipes.to_dict(model.config)}
-    facts = {"grid": {"stride": 1.0, "window": 1.0}, "encoders": ["starter-sound", "efficientnet-lite0"], "threshold": 0.5}
+    facts = {
+        "grid": {"stride": 1.0, "window": 1.0},
+        "encoders": ["starter-sound", "efficientnet-lite0"],
+        "threshold": 0.5,
+    }
     facts |= {"min_score": 0.2, "description": "made up", "licence": "CC0", "figures": {}}
     weights_file.save(tmp_path / "own.safetensors", model.state_dict(), {**facts, **header, "labels": ["a", "b"]})
     again = localizers.load(tmp_path / "own.safetensors")

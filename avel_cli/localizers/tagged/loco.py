@@ -38,6 +38,7 @@ class TaggedLoCoConfig(TaggedSizes):
     model: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.require_both()
         self.inner()
 
     def inner(self) -> LoCoConfig:

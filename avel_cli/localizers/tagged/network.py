@@ -40,6 +40,7 @@ class TaggedConfig(TaggedSizes):
     model: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.require_both()
         self.inner()
 
     def inner(self) -> CACENetConfig | CCLNConfig:

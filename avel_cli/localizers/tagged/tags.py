@@ -8,12 +8,19 @@ localizer adds its own judgement to.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+KnownBy = Literal["both", "heard", "seen", ""]
+WAYS: dict[tuple[bool, bool], KnownBy] = {
+    (True, True): "both",
+    (True, False): "heard",
+    (False, True): "seen",
+    (False, False): "",
+}
 LEAST = 1e-4  # probabilities below it are not told apart
 POOLED = 1280  # width of a pooled picture
 
@@ -31,7 +38,7 @@ class TagsConfig:
         reach: segments to either side over which what is seen is averaged.
 
     Raises:
-        ValueError: if the three do not describe equally many labels, or a label has no sound or no picture.
+        ValueError: if the three do not describe equally many labels, or one has nothing that it could be known by.
     """
 
     audio_dim: int
@@ -44,9 +51,14 @@ class TagsConfig:
     def __post_init__(self) -> None:
         if not len(self.sounds) == len(self.scenes) == len(self.pictures):
             raise ValueError("sounds, scenes and pictures must describe the same labels")
-        for number, (sounds, scenes, pictures) in enumerate(zip(self.sounds, self.scenes, self.pictures, strict=True)):
-            if not sounds or not (scenes or pictures):
-                raise ValueError(f"label {number} has no sound or no picture that it could be known by")
+        if "" in self.known_by:
+            raise ValueError(f"label {self.known_by.index('')} has no sound and no picture that it could be known by")
+
+    @property
+    def known_by(self) -> tuple[KnownBy, ...]:
+        """By what each label is known."""
+        given = zip(self.sounds, self.scenes, self.pictures, strict=True)
+        return tuple(WAYS[bool(sounds), bool(scenes or pictures)] for sounds, scenes, pictures in given)
 
 
 class Tagger(Protocol):
@@ -68,9 +80,19 @@ class Heads:
 
 
 class TaggedSizes:
-    """Sizes of a network on tags, which are those of the tags."""
+    """Sizes of a network on tags, which are those of the tags. It has labels that are both heard and seen alone."""
 
     tags: TagsConfig
+
+    def require_both(self) -> None:
+        """Check the labels.
+
+        Raises:
+            ValueError: if one of them has no sound or no picture.
+        """
+        half = [number for number, way in enumerate(self.tags.known_by) if way != "both"]
+        if half:
+            raise ValueError(f"label {half[0]} has no sound or no picture that it could be known by")
 
     @property
     def audio_dim(self) -> int:
