@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from avel_cli import encoders, localizers, published
 from avel_cli import words as asked
@@ -23,6 +24,7 @@ from avel_cli.errors import MediaError, ModelError, SetupError, UsageError, near
 from avel_cli.hub import registry, weights_file
 from avel_cli.localizers.dense.windows import Rows
 from avel_cli.localizers.tagged.tags import Tags
+from avel_cli.localizers.words.network import Words
 from avel_cli.media.probe import Media, probe
 from avel_cli.tasks import task_of
 from avel_cli.tasks.base import Decoding, Found, Show
@@ -94,7 +96,7 @@ class Detector:
         words: Sequence[str] = (),
     ) -> None:
         self.device, self.precision, self.frames_per_second = choose_device(device), precision, frames_per_second
-        self.wording = asked.understood(words, model) if words else None
+        self.wording = asked.understood(words, model) if words or model == asked.OFFLINE else None
         self.card = self.wording.card if self.wording else registry.model(model)
         ready = published.prepare(self.card.needs, offline=offline, files=weights or {}, say=log.warning)
         self.files = {self.card.name: self.card.path, **ready}
@@ -155,6 +157,8 @@ class Detector:
             UsageError: if the model has no such label, or an option is unknown or out of range.
         """
         options = chosen(options or Options(), changes)
+        if self.wording and not self.labels:
+            raise UsageError(f"{self.card.name} answers words, and there are none; give some with --words")
         min_alone = ALONE if options.min_score is None else options.min_score
         options = replace(
             options,
@@ -202,6 +206,24 @@ class Detector:
     def features(self, media: Media, options: Options, progress: Progress | None = None) -> BothStreams:
         """What the encoders make of a file, block by block."""
         return BothStreams(self, media, options, progress)
+
+    @torch.inference_mode()
+    def names(
+        self, media: Media, options: Options, progress: Progress | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """How likely every known name is heard `[T, 527]` and seen `[T, 1000 + P]`; 0 where there is nothing to.
+
+        Raises:
+            InputError: if the file cannot be decoded, or has no such audio track.
+        """
+        assert isinstance(self.localizer, Words)
+        heard, seen = [], []
+        with closing(self.features(media, options, progress)) as features:
+            for rows in features:
+                found = self.localizer.tags.names(rows.audio[None], rows.visual.mean(dim=(1, 2))[None])
+                heard.append((found.sounds[0] * rows.heard[:, None]).cpu())
+                seen.append((torch.cat(found[1:], dim=-1)[0] * rows.seen[:, None]).cpu())
+        return torch.cat(heard).numpy(), torch.cat(seen).numpy()
 
     def _decoding(self, media: Media, options: Options, min_alone: float) -> Decoding:
         begin, end = both_last(media, options.audio_track)

@@ -22,7 +22,7 @@ LAYERS = [
     {"experiments", "features"},
     {"training", "evaluation"},
     {"datasets"},
-    {"pipeline", "extraction", "query", "published", "words"},
+    {"pipeline", "extraction", "query", "published", "search", "words"},
     {"tasks"},
     {"localizers", "encoders"},
     {"metrics", "recipes", "hub"},

@@ -24,6 +24,8 @@ COMMANDS = {
     "detect": "avel_cli.cli.detect:detect",
     "extract": "avel_cli.cli.extract:extract",
     "query": "avel_cli.cli.query:query",
+    "index": "avel_cli.cli.index:index",
+    "find": "avel_cli.cli.find:find",
     "train": "avel_cli.cli.train:train",
     "eval": "avel_cli.cli.eval:evaluate",
     "recipes": "avel_cli.cli.recipes:recipes",

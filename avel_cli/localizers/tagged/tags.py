@@ -124,6 +124,20 @@ class Evidence(NamedTuple):
     logits: Tensor
 
 
+class Probabilities(NamedTuple):
+    """Of every name, in each segment, 0..1.
+
+    Attributes:
+        sounds: AudioSet's, `[B, T, 527]`, each for itself.
+        scenes: ImageNet's, `[B, T, 1000]`, which sum to 1.
+        pictures: of our own picture head, `[B, T, P]`, each for itself.
+    """
+
+    sounds: Tensor
+    scenes: Tensor
+    pictures: Tensor
+
+
 class Tags(nn.Module):
     """Tag heads of both encoders, sorted by label, and one of our own.
 
@@ -145,16 +159,25 @@ class Tags(nn.Module):
 
     def forward(self, audio: Tensor, visual: Tensor) -> Evidence:
         """The evidence in audio features `[B, T, D_a]` and visual ones `[B, T, D_v]`."""
-        assert self.heads is not None, "the encoders are yet to be adopted"
         sounds, scenes, pictures = (self.get_buffer(f"_{name}") for name in ("sounds", "scenes", "pictures"))
+        every = self.names(audio, visual)
+        heard = _gathered(every.sounds, sounds).amax(-1)
+        scene = _gathered(every.scenes, scenes).sum(-1)
+        picture = _gathered(every.pictures, pictures).amax(-1)
+        seen = _averaged(torch.maximum(scene.clamp(max=1), picture), self.config.reach)
+        both = (heard * seen).clamp(min=LEAST**2).sqrt()
+        return Evidence(heard, seen, both.logit(LEAST))
+
+    def names(self, audio: Tensor, visual: Tensor) -> Probabilities:
+        """What the heads say of every name they know, in features as `forward` takes them."""
+        assert self.heads is not None, "the encoders are yet to be adopted"
         with torch.autocast(audio.device.type, enabled=False):
             audio, pooled = audio.float(), visual[..., :POOLED].float()
-            heard = _gathered(self.heads.sound.tag(audio).sigmoid(), sounds).amax(-1)
-            scene = _gathered(self.heads.picture.tag(pooled).softmax(-1), scenes).sum(-1)
-            picture = _gathered(self.picture(pooled).sigmoid(), pictures).amax(-1)
-            seen = _averaged(torch.maximum(scene.clamp(max=1), picture), self.config.reach)
-            both = (heard * seen).clamp(min=LEAST**2).sqrt()
-        return Evidence(heard, seen, both.logit(LEAST))
+            return Probabilities(
+                self.heads.sound.tag(audio).sigmoid(),
+                self.heads.picture.tag(pooled).softmax(-1),
+                self.picture(pooled).sigmoid(),
+            )
 
 
 def _outputs(groups: tuple[tuple[int, ...], ...]) -> int:
@@ -164,7 +187,7 @@ def _outputs(groups: tuple[tuple[int, ...], ...]) -> int:
 
 def _places(groups: tuple[tuple[int, ...], ...]) -> Tensor:
     """Indices `[L, M]` of the outputs of each label, -1 where a label has fewer than `M`."""
-    most = max(1, *map(len, groups))
+    most = max([1, *map(len, groups)])
     return torch.tensor([[*group, *[-1] * (most - len(group))] for group in groups])
 
 
