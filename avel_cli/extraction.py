@@ -24,6 +24,7 @@ from avel_cli.encoders.stream import Features, FeatureStream, Precision
 from avel_cli.errors import InputError, UsageError
 from avel_cli.hub import weights_file
 from avel_cli.media.probe import Media
+from avel_cli.media.select import select
 from avel_cli.pipeline import Progress, choose_device
 from avel_cli.writers.files import atomic_path, atomic_write
 
@@ -45,7 +46,7 @@ class Options:
     """How features are made.
 
     Attributes:
-        audio_track: which sound to listen to, from 0; None takes the container's default.
+        audio_track: which sound to listen to, from 0; None takes the container's default, or the first not silent.
         precision: of the encoders' arithmetic; features are float32 all the same.
         segments: make this many features whatever the length of the file; None makes what fits.
         by_index: choose frames by their numbers, an equal share of all for each segment, as AVE's features were made,
@@ -107,9 +108,10 @@ class Extractor:
         """The features that the encoder `name` makes of a file, as they come."""
         options, count = self.options, self.count(name, media.duration)
         pace = max(1, media.video.frames // count) if options.by_index and media.video else None
-        return FeatureStream(
-            media, self.encoders[name], count, track=options.audio_track, precision=options.precision, pace=pace
-        )
+        encoder = self.encoders[name]
+        if encoder.modality == "sound":
+            media, _ = select(media, options.audio_track)
+        return FeatureStream(media, encoder, count, precision=options.precision, pace=pace)
 
     def features(self, media: Media, name: str) -> Features:
         """All of them at once, on the CPU."""

@@ -51,7 +51,7 @@ def extract(
         by_index: choose frames by number, as AVE did, not by time; h5 implies it.
         recursive: look into the sub-folders of folders.
         overwrite: replace features that were made otherwise, and h5 files.
-        audio_track: which sound to listen to, from 0; None takes the container's default.
+        audio_track: which sound to listen to, from 0; None takes the container's default, or the first not silent.
         precision: of the encoders' arithmetic.
         frames_per_second: fewer frames for a picture encoder that averages over them; None takes the published number.
         weights: files to use in place of what is published, by encoder; "" where there is one encoder.

@@ -26,6 +26,7 @@ from avel_cli.localizers.dense.windows import Rows
 from avel_cli.localizers.tagged.tags import Tags
 from avel_cli.localizers.words.network import Words
 from avel_cli.media.probe import Media, probe
+from avel_cli.media.select import select
 from avel_cli.tasks import task_of
 from avel_cli.tasks.base import Decoding, Found, Show
 from avel_cli.timeline.events import Timeline
@@ -36,6 +37,7 @@ from avel_cli.timeline.segments import match_labels
 log = logging.getLogger("avel")
 
 BLOCK_SECONDS = 10  # of features that are made at once
+AFTER_SECONDS = 10.0  # for which work goes on after one of the streams has ended, as localizers look around
 
 Progress = Callable[[float, float], None]
 
@@ -51,7 +53,11 @@ class Options:
         top_k: keep the best so many events of a file.
         show: `both` lists what is heard and seen; `heard` and `seen` also what is only that, `all` all three. For
             models that tell them apart.
-        audio_track: which sound to listen to, from 0; None takes the container's default.
+        audio_track: which sound to listen to, from 0; None takes the container's default, or the first that is not
+            silent.
+        video_track: which pictures to look at, from 0; None takes the first that move.
+        start: where to begin, in seconds since the start of the file.
+        end: where to end, on the same clock; None goes to the end.
         strict: a file that could not be decoded whole is an error instead of a warning.
     """
 
@@ -61,6 +67,9 @@ class Options:
     top_k: int | None = None
     show: Show = "both"
     audio_track: int | None = None
+    video_track: int | None = None
+    start: float = 0.0
+    end: float | None = None
     strict: bool = False
 
 
@@ -165,15 +174,18 @@ class Detector:
             labels=match_labels(options.labels, self.labels),
             min_score=self.min_score if options.min_score is None else options.min_score,
         )
-        media = probe(path)
+        media = probe(path, options.video_track)
         reason = missing_stream(media)
         found = Found(())
         warnings: tuple[str, ...] = ()
+        notes: tuple[str, ...] = ()
         if reason is None:
-            with closing(self.features(media, options, progress)) as features:
-                found = self.task.decode(self.localizer, features, self._decoding(media, options, min_alone))
+            part, notes = select(media, options.audio_track, options.start, last_second(media, options))
+            how = self._decoding(part, options, min_alone)
+            with closing(self.features(part, progress)) as features:
+                found = moved(self.task.decode(self.localizer, features, how), part.begin)
             reason = None if features.audible else "the audio track is silent"
-            warnings = features.warnings
+            warnings, notes = features.warnings, notes + features.notes
         if options.strict and warnings:
             raise MediaError(f"{media.path}: {warnings[0]}; without --strict the readable part is used")
         return Timeline(
@@ -182,7 +194,7 @@ class Detector:
             events=found.events,
             labels=self.labels,
             reason=reason,
-            warnings=warnings,
+            warnings=warnings + notes,
             media=media.facts(),
             best=found.best,
             seconds=found.seconds,
@@ -203,22 +215,20 @@ class Detector:
         told = {"words": self.wording.told()} if self.wording else {}
         return {"name": self.card.name, "localizer": self.card.localizer, "sha256": hashes, **told}
 
-    def features(self, media: Media, options: Options, progress: Progress | None = None) -> BothStreams:
-        """What the encoders make of a file, block by block."""
-        return BothStreams(self, media, options, progress)
+    def features(self, media: Media, progress: Progress | None = None) -> BothStreams:
+        """What the encoders make of a file, or a selection of it, block by block."""
+        return BothStreams(self, media, progress)
 
     @torch.inference_mode()
-    def names(
-        self, media: Media, options: Options, progress: Progress | None = None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def names(self, media: Media, progress: Progress | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """How likely every known name is heard `[T, 527]` and seen `[T, 1000 + P]`; 0 where there is nothing to.
 
         Raises:
-            InputError: if the file cannot be decoded, or has no such audio track.
+            InputError: if the file cannot be decoded.
         """
         assert isinstance(self.localizer, Words)
         heard, seen = [], []
-        with closing(self.features(media, options, progress)) as features:
+        with closing(self.features(media, progress)) as features:
             for rows in features:
                 found = self.localizer.tags.names(rows.audio[None], rows.visual.mean(dim=(1, 2))[None])
                 heard.append((found.sounds[0] * rows.heard[:, None]).cpu())
@@ -226,7 +236,7 @@ class Detector:
         return torch.cat(heard).numpy(), torch.cat(seen).numpy()
 
     def _decoding(self, media: Media, options: Options, min_alone: float) -> Decoding:
-        begin, end = both_last(media, options.audio_track)
+        begin, end = both_last(media)
         assert options.min_score is not None
         return Decoding(
             labels=self.labels,
@@ -254,7 +264,7 @@ class BothStreams(Iterator[Rows]):
         audible: whether anything could be heard so far.
     """
 
-    def __init__(self, detector: Detector, media: Media, options: Options, progress: Progress | None) -> None:
+    def __init__(self, detector: Detector, media: Media, progress: Progress | None) -> None:
         self.audible = False
         self._grid, self._duration, self._progress, self._done = detector.grid, media.duration, progress, 0
         count = self._grid.count(media.duration)
@@ -262,7 +272,7 @@ class BothStreams(Iterator[Rows]):
             "together": math.ceil(BLOCK_SECONDS / self._grid.stride),
             "precision": detector.precision,
         }
-        self._sound = FeatureStream(media, detector.sound, count, track=options.audio_track, **settings)
+        self._sound = FeatureStream(media, detector.sound, count, **settings)
         self._pictures = [FeatureStream(media, encoder, count, **settings) for encoder in detector.pictures]
         self._steps = zip(self._sound, *self._pictures, strict=True)
 
@@ -286,12 +296,38 @@ class BothStreams(Iterator[Rows]):
         """What the user should know about the decoding, one line each; complete once the iteration is over."""
         return self._sound.warnings + self._pictures[0].warnings  # the pictures are of one stream
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen for the user, one line each; complete once the iteration is over."""
+        return self._sound.notes + self._pictures[0].notes
 
-def both_last(media: Media, track: int | None) -> tuple[float, float]:
+
+def both_last(media: Media) -> tuple[float, float]:
     """From when to when, in seconds, there is both picture and sound: events reach no further."""
-    assert media.video
-    heard = media.audio[(media.default_track or 0) if track is None else track]
+    assert media.video and media.default_track is not None
+    heard = media.audio[media.default_track]
     return max(media.video.start, heard.start), min(media.video.end, heard.end)
+
+
+def last_second(media: Media, options: Options) -> float | None:
+    """Where the work may end: not long after one of the streams has, unless what is heard or seen alone counts."""
+    if options.show != "both" or not media.video:
+        return options.end
+    heard = [stream.end for stream in media.audio]
+    if options.audio_track is not None:
+        heard = heard[options.audio_track : options.audio_track + 1]
+    last = min(media.video.end, max(heard, default=0.0)) + AFTER_SECONDS
+    return last if options.end is None else min(last, options.end)
+
+
+def moved(found: Found, seconds: float) -> Found:
+    """What was found, so much later."""
+    if not seconds:
+        return found
+    events = tuple(replace(event, start=event.start + seconds, end=event.end + seconds) for event in found.events)
+    return found._replace(
+        events=events, seconds=tuple(second._replace(start=second.start + seconds) for second in found.seconds)
+    )
 
 
 def missing_stream(media: Media) -> str | None:
@@ -334,6 +370,8 @@ def chosen(options: Options, changes: Mapping[str, Any]) -> Options:
         raise UsageError(f"min_score is {options.min_score}; it must be from 0 to 1")
     if not 0 <= options.min_duration < math.inf:
         raise UsageError(f"min_duration is {options.min_duration}; it must be 0 seconds or more")
+    if not 0 <= options.start < (math.inf if options.end is None else options.end):
+        raise UsageError(f"the part from {options.start} to {options.end} s is none; it must begin before it ends")
     if options.top_k is not None and options.top_k < 1:
         raise UsageError(f"top_k is {options.top_k}; it must be 1 or more")
     if options.show not in get_args(Show):

@@ -21,6 +21,7 @@ from avel_cli.encoders.stream import Features, FeatureStream
 from avel_cli.errors import InputError, UsageError
 from avel_cli.localizers.ccln.network import CCLN
 from avel_cli.media.probe import Media, probe
+from avel_cli.media.select import select
 from avel_cli.metrics.matching import Window, rank_windows, segment_by_segment
 from avel_cli.pipeline import Detector, Progress
 from avel_cli.timeline.grid import Grid
@@ -86,7 +87,7 @@ def query(
         asked: whether the query is a sound or a picture.
         span: begin and end of the query in seconds; it takes the segments whose middle lies in it, at least one.
         top_k: how many windows; None for all.
-        audio_track: which sound to listen to, from 0; None takes the container's default.
+        audio_track: which sound to listen to, from 0; None takes the container's default, or the first not silent.
         progress: is told the seconds done and the seconds in all, both tracks together.
 
     Raises:
@@ -103,13 +104,14 @@ def query(
     for there, name in ((media.audio, "audio"), (media.video, "video")):
         if not there:
             raise InputError(f"{path}: no {name} track: a query compares what is heard with what is seen")
+    media, notes = select(media, audio_track)
     chosen = _segments(detector.grid, span, media, str(path))
-    warnings: list[str] = []
+    warnings = list(notes)
     tracks: dict[Modality, Features] = {}
     modalities: tuple[Modality, Modality] = ("sound", "picture")
     for number, modality in enumerate(modalities):
         tell = _part_of(progress, number, media.duration)
-        tracks[modality], said = _embedded(detector, network, media, modality, audio_track, tell)
+        tracks[modality], said = _embedded(detector, network, media, modality, tell)
         warnings += said
     own, other = tracks.pop(asked), *tracks.values()
     if not own.present[chosen].any():
@@ -146,7 +148,6 @@ def _embedded(
     network: CCLN,
     media: Media,
     modality: Modality,
-    track: int | None,
     tell: Callable[[float], None],
 ) -> tuple[Features, tuple[str, ...]]:
     """Each segment of a track as a unit vector `[n, P]`, and what the decoder warns of."""
@@ -157,7 +158,7 @@ def _embedded(
     count = detector.grid.count(media.duration)
     values: list[Tensor] = []
     present = []
-    with closing(FeatureStream(media, encoder, count, track=track, precision=detector.precision)) as stream:
+    with closing(FeatureStream(media, encoder, count, precision=detector.precision)) as stream:
         for step in stream:
             values.append(alone(step.values.unsqueeze(0))[0].cpu())
             present.append(step.present)

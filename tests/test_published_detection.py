@@ -68,7 +68,7 @@ def test_features_of_a_part_are_the_features_of_that_part_of_the_whole(weights, 
 
 
 def _events_and_classes(detector: Detector, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    with closing(detector.features(probe(path), Options())) as features, torch.inference_mode():
+    with closing(detector.features(probe(path))) as features, torch.inference_mode():
         return segment_scores(detector.localizer, features, len(detector.labels)).means()
 
 

@@ -34,7 +34,7 @@ def film(monkeypatch):
     def make(sounds, pictures, duration=None):
         tracks = {"sound": sounds, "picture": pictures}
 
-        def embedded(detector, network, media, modality, track, tell):
+        def embedded(detector, network, media, modality, tell):
             kinds = tracks[modality]
             values = torch.nn.functional.one_hot(torch.tensor([kind or 0 for kind in kinds]), 10).float()
             tell(len(kinds) * detector.grid.stride)
@@ -42,6 +42,7 @@ def film(monkeypatch):
 
         media = SimpleNamespace(duration=duration or float(len(sounds)), audio=[1], video=1)
         monkeypatch.setattr(query, "probe", lambda path: media)
+        monkeypatch.setattr(query, "select", lambda media, track: (media, ()))
         monkeypatch.setattr(query, "_embedded", embedded)
         return media
 

@@ -81,6 +81,7 @@ STDOUT = "-"
 )
 @click.option("--explain", is_flag=True, help="Say the best label of each second by sound, by picture and by both.")
 @options.listening
+@options.span
 @options.encoding
 @click.option("--strict", is_flag=True, help="Fail on files that can be decoded in part only.")
 @click.option("--overwrite", is_flag=True, help="Replace existing results.")
@@ -100,6 +101,7 @@ def detect(
     overwrite: bool,
     skip_existing: bool,
     explain: bool,
+    duration: float | None,
     weights: dict[str, Path],
     precision: str,
     frames_per_second: int | None,
@@ -114,6 +116,10 @@ def detect(
     \b
     avel detect clip.mp4 --words "a dog barking" --words "glass breaking"
     """
+    if duration is not None:
+        if filters["end"] is not None:
+            raise UsageError("--end and --duration say the same; give one of them")
+        filters["end"] = filters["start"] + duration
     inputs = find_inputs(paths, recursive)
     settings = {"precision": precision, "frames_per_second": frames_per_second, "offline": offline, "device": device}
     load = cache(partial(_load, console, model, tuple(with_lists(words)), weights, settings, filters))

@@ -32,6 +32,35 @@ class Number(click.FloatRange):
         return number
 
 
+class Moment(click.ParamType[float]):
+    """Seconds, or hours, minutes and seconds with colons between them."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds, at least 0."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(?:(?:(\d{1,6}):)?(\d{1,6}):)?(\d{1,9}(?:\.\d*)?|\.\d+)", str(value))
+        if not found:
+            self.fail(f"{value!r} is no time; write seconds, 1:30 or 00:01:30.5", param, ctx)
+        hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        return hours * 3600 + minutes * 60 + seconds
+
+
+class Track(click.IntRange):
+    """Number of a track, from 0, or auto."""
+
+    name = "track"
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; None stands for auto."""
+        return None if value == "auto" else super().convert(value, param, ctx)
+
+
 def verbosity(command: Command) -> Command:
     """Adds --quiet, --verbose and --debug, which set the level of the `Console`."""
     levels = [
@@ -58,8 +87,18 @@ def device(command: Command) -> Command:
 
 def listening(command: Command) -> Command:
     """Adds --audio-track."""
-    text = "Audio track to hear, counted from 0.  [default: the file's]"
-    return click.option("--audio-track", type=click.IntRange(0), help=text)(command)
+    text = "Audio track to hear, counted from 0; auto takes the file's default, or the first that is not silent."
+    return click.option("--audio-track", type=Track(), show_default="auto", help=text)(command)
+
+
+def span(command: Command) -> Command:
+    """Adds --start, --end and --duration, which say what part of a file is looked at, and --video-track."""
+    text = "Video track to see, counted from 0; auto takes the first that moves."
+    command = click.option("--video-track", type=Track(), show_default="auto", help=text)(command)
+    command = click.option("--duration", type=Moment(), help="Length of the part, in place of --end.")(command)
+    command = click.option("--end", type=Moment(), help="Where to end.  [default: the end of the file]")(command)
+    text = "Where to begin: seconds, 1:30 or 00:01:30.5; times in results stay those of the file."
+    return click.option("--start", type=Moment(), default=0.0, help=text)(command)
 
 
 def encoding(command: Command) -> Command:

@@ -42,16 +42,14 @@ class FeatureStream(Iterator[Features]):
     tenth of is not present, and neither is silence, nor what a late video shows before it begins.
 
     Args:
-        media: the probed file; it must have a stream of the encoder's modality.
+        media: the probed file, or a selection of it; it must have a stream of the encoder's modality.
         encoder: on its device, in evaluation mode.
         count: how many features; see `Encoder.count`.
         together: how many a step gives; the last one may give fewer.
-        track: which sound to listen to, from 0; None takes the container's default.
         precision: of the encoder's arithmetic; features are float32 all the same.
         pace: see `read_frames`.
 
     Raises:
-        InputError: the file has no such audio track.
         MediaError: the stream is missing (at once), or none of it can be decoded (when iterated).
     """
 
@@ -62,7 +60,6 @@ class FeatureStream(Iterator[Features]):
         count: int,
         *,
         together: int = 10,
-        track: int | None = None,
         precision: Precision = "fp32",
         pace: float | None = None,
     ) -> None:
@@ -73,14 +70,14 @@ class FeatureStream(Iterator[Features]):
         self._total = (count - 1) * encoder.stride + self._span  # units that take part
         self._decoded = 0
         self._starts = media.video.start if media.video and encoder.modality == "picture" else 0.0
-        self._reading, self._blocks = _decoded(media, encoder, track, pace)
+        self._reading, self._blocks = _decoded(media, encoder, pace)
         self._steps = self._encoded()
 
     def __next__(self) -> Features:
         return next(self._steps)
 
     def close(self) -> None:
-        """End the FFmpeg process; nothing more will come."""
+        """End the decoder's process; nothing more will come."""
         self._steps.close()
         self._reading.close()
 
@@ -88,6 +85,11 @@ class FeatureStream(Iterator[Features]):
     def warnings(self) -> tuple[str, ...]:
         """What the user should know about this decode, one line each; complete once the iteration is over."""
         return self._reading.warnings
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen for the user, one line each; complete once the iteration is over."""
+        return self._reading.notes
 
     @torch.inference_mode()
     def _encoded(self) -> Generator[Features, None, None]:
@@ -153,9 +155,7 @@ class FeatureStream(Iterator[Features]):
         return torch.autocast(self._device.type, self._type, enabled=self._type is not None)
 
 
-def _decoded(
-    media: Media, encoder: Encoder, track: int | None, pace: float | None
-) -> tuple[Reading[Any], Iterator[Tensor]]:
+def _decoded(media: Media, encoder: Encoder, pace: float | None) -> tuple[Reading[Any], Iterator[Tensor]]:
     """The decoder, and the units that it gives at the encoder's rate."""
     if encoder.modality == "picture":
         height, width = encoder.size or (media.video.upright_size if media.video else (1, 1))
@@ -163,8 +163,7 @@ def _decoded(
         pictures = read_frames(media, encoder.rate, encoder.size, batch=batch, pace=pace)
         return pictures, (torch.from_numpy(block.frames) for block in pictures)
     rate = encoder.rate
-    index = (media.default_track or 0) if track is None else track
-    if encoder.resampler == "kaiser" and index < len(media.audio):
-        rate = standard_rate(media.audio[index].sample_rate)
-    sound = read_audio(media, rate, track=track, block_seconds=BLOCK_SECONDS)
+    if encoder.resampler == "kaiser" and media.default_track is not None:
+        rate = standard_rate(media.audio[media.default_track].sample_rate)
+    sound = read_audio(media, rate, block_seconds=BLOCK_SECONDS)
     return sound, resampled((torch.from_numpy(block) for block in sound), rate, encoder.rate)

@@ -1,8 +1,9 @@
-"""Local media files through FFmpeg: facts, sound and pictures. No torch here."""
+"""Local media files through PyAV, in a process of its own: facts, sound and pictures. No torch here."""
 
 from avel_cli.media.decode import FrameBatch, Reading, read_audio, read_frames
 from avel_cli.media.ffmpeg import ffmpeg_version, find_ffmpeg
 from avel_cli.media.probe import AudioStream, Media, VideoStream, probe
+from avel_cli.media.select import select
 
 __all__ = [
     "AudioStream",
@@ -15,4 +16,5 @@ __all__ = [
     "probe",
     "read_audio",
     "read_frames",
+    "select",
 ]

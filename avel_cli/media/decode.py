@@ -1,24 +1,27 @@
-"""Sound and pictures of a file on one clock: time 0 is the start of the container, whichever stream begins late."""
+"""Sound and pictures of a file on one clock: time 0 is the start of the container, whichever stream begins late.
+
+The rules of time: pictures are chosen by their own times, and sound is laid by its own times; gaps are silence,
+overlaps are cut. A clock that begins anew or jumps is put right for both streams by the same offset. Edit lists are
+honoured. What comes before the first picture that can be decoded on its own is not seen. Size, pixel format, channels
+and sample rate may change at any moment. A stream lasts as long as its own packets say, whatever the header claims.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avel_cli.errors import InputError, MediaError
-from avel_cli.media.ffmpeg import THREADS, Run, source
-from avel_cli.media.probe import AudioStream, Media, VideoStream, first_packet
+from avel_cli.media.child import Run
+from avel_cli.media.probe import AudioStream, Media, VideoStream
 
 TOLERANCE_SECONDS = 0.5
 """How much of a stream may be lacking before it is worth a warning; codec delays stay well below."""
-# FFmpeg may start the clock of these at the first stream in use, not at the container's start; versions differ.
-RESTARTED_CLOCKS = {"mpegts", "mpeg", "ogg"}
-
 T = TypeVar("T")
 
 
@@ -35,7 +38,7 @@ class FrameBatch:
 
 @dataclass(frozen=True)
 class Unit:
-    """One sample or picture as FFmpeg writes it: `size` bytes, `rate` of them a second, read `together` at a time."""
+    """One sample or picture as it is decoded: `size` bytes, `rate` of them a second, read `together` at a time."""
 
     size: int
     rate: float
@@ -45,8 +48,8 @@ class Unit:
 class Reading(Generic[T], Iterator[T]):
     """An iterator over one decoded stream that can say afterwards how much of it there was.
 
-    FFmpeg ends with 0 on a file that was cut off or damaged, so look at `warnings` when the iteration is over.
-    Closing it, or dropping it, ends the FFmpeg process.
+    A file that was cut off or damaged just ends, so look at `warnings` when the iteration is over. Closing it, or
+    dropping it, ends the decoder's process.
 
     Attributes:
         decoded_seconds: the time up to which the stream has been decoded so far.
@@ -56,13 +59,13 @@ class Reading(Generic[T], Iterator[T]):
     def __init__(
         self,
         run: Run,
-        media: Media,
         stream: AudioStream | VideoStream,
         unit: Unit,
         build: Callable[[NDArray[np.uint8], int], T],
     ) -> None:
         self.decoded_seconds = 0.0
-        self.promised_seconds = stream.end + media.missing
+        self.promised_seconds = stream.promised
+        self._ended = False
         self._what = "pictures" if isinstance(stream, VideoStream) else "sound"
         self._run, self._unit, self._build = run, unit, build
         self._blocks = run.blocks(unit.size * unit.together)
@@ -71,6 +74,7 @@ class Reading(Generic[T], Iterator[T]):
     def __next__(self) -> T:
         block = next(self._blocks, None)
         if block is None:
+            self._ended = True
             raise StopIteration if self._done else self._run.error()
         first, count = self._done, len(block) // self._unit.size
         self._done += count
@@ -78,7 +82,7 @@ class Reading(Generic[T], Iterator[T]):
         return self._build(block[: count * self._unit.size], first)
 
     def close(self) -> None:
-        """End the FFmpeg process; nothing more will come."""
+        """End the decoder's process; nothing more will come."""
         self._blocks.close()
 
     @property
@@ -90,14 +94,19 @@ class Reading(Generic[T], Iterator[T]):
     def warnings(self) -> tuple[str, ...]:
         """What the user should know about this decode, one line each; complete once the iteration is over."""
         texts = []
-        if self.shortfall > TOLERANCE_SECONDS:
+        if self._ended and self.shortfall > TOLERANCE_SECONDS:
             extent = f"{self.decoded_seconds:.1f} s of {self.promised_seconds:.1f} s"
             texts.append(f"only {extent} of the {self._what} could be decoded; the file is cut off or damaged")
-        if count := self._run.log.lines:
-            texts.append(
-                f"FFmpeg's complaints about the {self._what}: {count}, the first: {self._run.log.first_error()}"
-            )
+        if self._run.crash:
+            texts.append(f"{self._run.crash} in the middle of the {self._what}")
+        if count := self._run.log.complaints:
+            texts.append(f"FFmpeg's complaints about the {self._what}: {count}, the first: {self._run.log.first}")
         return tuple(texts)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen for the user, one line each; complete once the iteration is over."""
+        return tuple(f"{self._what}: {note}" for note in self._run.log.notes)
 
 
 def read_audio(
@@ -105,10 +114,9 @@ def read_audio(
 ) -> Reading[NDArray[np.float32]]:
     """Decode one audio track to mono.
 
-    Sample `i` sounds at `i / sample_rate` seconds since the container's start: a late track begins with silence, gaps
-    are filled with silence, and the sound ends where the track ends, which may be before the video does. Channels
-    are mixed by FFmpeg's weights (centre and sides kept, low-frequency effects left out), scaled so that full scale
-    on all channels is full scale in the mix.
+    Sample `i` sounds at `i / sample_rate` seconds since `media.begin`: a late track begins with silence, gaps
+    are filled with silence, and the sound ends where the track ends, which may be before the video does. The mix is
+    the mean of all channels, or the loudest one where they cancel: where the mix is 15 dB below that (see `notes`).
 
     Args:
         media: the probed file.
@@ -129,15 +137,17 @@ def read_audio(
     if not 0 <= index < len(media.audio):
         raise InputError(f"{str(media.path)!r} has no audio track {index}; it has {len(media.audio)}, counted from 0")
     stream = media.audio[index]
-    name = f"a:{index}"
-    opened = _input(media, stream)
-    sound = opened[name].filter("asetpts", f"PTS+{_shift(media, stream, name, media.video)}/TB")
-    # rematrix_maxval: without it, mixing to float samples is not scaled, and two loud channels go beyond 1.
-    sound = sound.filter("aresample", sample_rate, **{"async": 1, "first_pts": 0, "rematrix_maxval": 1})
-    sound = sound.filter("aformat", sample_fmts="flt", channel_layouts="mono", sample_rates=sample_rate)
-    unit = Unit(4, sample_rate, round(block_seconds * sample_rate))
-    output = _beside(opened, sound.output("pipe:", format="f32le"), "V:0" if media.video else None)
-    return Reading(Run(media.path, output), media, stream, unit, _samples)
+    run = Run(
+        media.path,
+        "sound",
+        seconds=media.duration,
+        muted=[media.video.codec] if media.video else (),
+        index=stream.index,
+        sample_rate=sample_rate,
+        begin=media.begin,
+        until=_finite(media.until),
+    )
+    return Reading(run, stream, Unit(4, sample_rate, round(block_seconds * sample_rate)), _samples)
 
 
 def read_frames(
@@ -145,7 +155,7 @@ def read_frames(
 ) -> Reading[FrameBatch]:
     """Decode the video at a fixed rate and size.
 
-    Frame `k` is what is on screen at `k / fps` seconds since the container's start, for every `k` with
+    Frame `k` is what is on screen at `k / fps` seconds since `media.begin`, for every `k` with
     `k / fps < end`. Before the first picture of a late video its first picture is shown. The picture is turned
     upright.
 
@@ -163,55 +173,36 @@ def read_frames(
     if media.video is None:
         raise MediaError(f"{str(media.path)!r} has no video stream")
     height, width = size or media.video.upright_size
-    opened = _input(media, media.video)
-    other = None if media.default_track is None else media.audio[media.default_track]
-    picture = opened["V:0"]
-    # Containers round times to as much as 1 ms: a picture counts as shown from 1.5 ms before its time. Rounding up
-    # keeps a picture from being shown before its time; FFmpeg's default shows it up to half an interval early.
-    if pace is None:
-        picture = picture.filter("setpts", f"floor(PTS+({_shift(media, media.video, 'V:0', other)}-0.0015)/TB+0.5)")
-    else:
-        picture = picture.filter("settb", "1/90000").filter("setpts", f"floor(N/{pace}/TB+0.5)")
-    picture = picture.filter("fps", Fraction(fps).limit_denominator(100_000), start_time=0, round="up")
-    picture = picture.filter("scale", width, height, flags="area+accurate_rnd" if size else "bicubic")
 
     def build(block: NDArray[np.uint8], first: int) -> FrameBatch:
         frames = block.reshape(-1, height, width, 3)
         return FrameBatch(np.arange(first, first + len(frames)) / fps, frames)
 
-    output = picture.output("pipe:", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough")
-    run = Run(media.path, _beside(opened, output, f"a:{media.default_track}" if other else None))
-    return Reading(run, media, media.video, Unit(height * width * 3, fps, batch), build)
+    run = Run(
+        media.path,
+        "pictures",
+        seconds=media.duration,
+        pixels=media.video.width * media.video.height,
+        muted=[stream.codec for stream in media.audio],
+        index=media.video.index,
+        fps=fps,
+        height=height,
+        width=width,
+        averaged=size is not None,
+        pace=pace,
+        from_key=media.video.has_key,
+        begin=media.begin,
+        until=_finite(media.until),
+    )
+    return Reading(run, media.video, Unit(height * width * 3, fps, batch), build)
+
+
+def _finite(seconds: float) -> float | None:
+    """For JSON, which has no infinity."""
+    return seconds if math.isfinite(seconds) else None
 
 
 def _samples(block: NDArray[np.uint8], _: int) -> NDArray[np.float32]:
     samples = block.view(np.float32)
     # Lossy codecs overshoot a little, and float samples may be anything.
     return np.clip(np.nan_to_num(samples, copy=False), -1, 1, out=samples)
-
-
-def _beside(opened: Any, output: Any, other: str | None) -> Any:
-    """The output with the other stream copied to nowhere: FFmpeg then puts a clock that restarts right for both."""
-    if other is None:
-        return output
-    import ffmpeg
-
-    return ffmpeg.merge_outputs(
-        output, ffmpeg.output(opened[other], "-", format="null", codec="copy", bsf="setts=ts=N")
-    )
-
-
-def _input(media: Media, stream: AudioStream | VideoStream) -> Any:
-    # FFmpeg 9 with more than one Theora thread gives wrong colours about once in a hundred runs.
-    # A picture that changes its size or format must not begin a new filter, whose clock would begin anew.
-    reinit = {"reinit_filter": 0} if isinstance(stream, VideoStream) else {}
-    return source(media.path, threads=1 if stream.codec == "theora" else THREADS, **reinit)
-
-
-def _shift(
-    media: Media, stream: AudioStream | VideoStream, name: str, other: AudioStream | VideoStream | None
-) -> float:
-    """Seconds that FFmpeg brings the stream too early; added by a filter, as 5.1 adds `-itsoffset` twice here."""
-    first = min(stream.start, other.start) if other else stream.start
-    late = first > 0 and media.container in RESTARTED_CLOCKS
-    return first if late and first_packet(media.path, name) < stream.start / 2 else 0.0

@@ -115,15 +115,15 @@ def _add(
     listener: Progress | None,
 ) -> str | None:
     """Index one film, or say why it is none that can be."""
-    from avel_cli.media.probe import probe
-    from avel_cli.pipeline import Options, missing_stream
+    from avel_cli.media import probe, select
+    from avel_cli.pipeline import missing_stream
 
     film = root / name
     size, modified = entries.stamp(film)
     media = probe(film)
     if reason := missing_stream(media):
         return reason.partition(":")[0]
-    heard, seen = detector.names(media, Options(audio_track=audio_track), listener)
+    heard, seen = detector.names(select(media, audio_track)[0], listener)
     entries.write(root, Facts(name, size, modified, media.duration, dict(made_by)), heard, seen)
     return None
 

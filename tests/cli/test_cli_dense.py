@@ -329,7 +329,7 @@ def test_what_two_picture_encoders_make_is_joined(tmp_path: Path) -> None:
     inputs = [part for source in ("testsrc2=d=4:s=64x48:r=10", "sine=d=4") for part in ("-f", "lavfi", "-i", source)]
     clip = run_ffmpeg(tmp_path / "clip.mp4", *inputs)
     detector = Detector(str(joined_weights(tmp_path, 5120)), "cpu")
-    with closing(detector.features(probe(clip), Options())) as features:
+    with closing(detector.features(probe(clip))) as features:
         rows = [row.visual for row in features]
     visual = torch.cat(rows)
     assert visual.shape == (13, 5120)

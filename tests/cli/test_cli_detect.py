@@ -61,7 +61,8 @@ def test_a_folder_and_a_file_in_it_are_detected_once_in_natural_order(avel: Avel
 def test_options_reach_the_detector(avel: Avel, fake_clips: Clips, pipeline: type) -> None:
     fake_clips(clip="dog")
     filters = (
-        "--min-score .5 --min-duration 2 --label DOG --label speech --top-k 3 --audio-track 1 --strict --show heard"
+        "--min-score .5 --min-duration 2 --label DOG --label speech --top-k 3 --audio-track 1 --strict --show heard "
+        "--video-track 2 --start 1:30 --duration 0.5"
     )
     assert avel("detect", "clip.mp4", "-m", "cace-net.test", "--device", "cuda:1", *filters.split())[0] == 0
     assert pipeline.made == [("cace-net.test", "cuda:1")]
@@ -74,7 +75,17 @@ def test_options_reach_the_detector(avel: Avel, fake_clips: Clips, pipeline: typ
         "audio_track": 1,
         "strict": True,
         "show": "heard",
+        "video_track": 2,
+        "start": 90.0,
+        "end": 90.5,
     }
+
+
+@pytest.mark.parametrize("text", ["1:2:3:4", "-1", "1e3", "", "nan", "1:-2", "12s"])
+def test_what_is_no_time_is_refused(text: str, avel: Avel, fake_clips: Clips) -> None:
+    fake_clips(clip="dog")
+    code, _, told = avel("detect", "clip.mp4", "--start", text)
+    assert code == 2 and "is no time; write seconds, 1:30 or 00:01:30.5" in told
 
 
 def test_the_command_line_has_the_options_and_defaults_of_the_library() -> None:

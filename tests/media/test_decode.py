@@ -210,12 +210,14 @@ def test_full_scale_on_all_channels_is_full_scale_in_the_mix(layout: str, channe
     assert np.abs(sound(path)).max() == pytest.approx(0.9, abs=0.02)
 
 
-@pytest.mark.parametrize("channel", [0, 1, 2, 4, 5])
+@pytest.mark.parametrize("channel", [0, 2, 3, 5])
 def test_no_channel_of_a_surround_track_is_lost(channel: int, ffmpeg: Maker) -> None:
-    """The third is the centre, where speech is; the fourth, for low effects, is left out on purpose."""
+    """The mean of six is 15 dB below one that sounds alone, so that one is heard, and that is said."""
     tone = "|".join("sin(2*PI*440*t)" if index == channel else "0" for index in range(6))
     path = ffmpeg("one.wav", "-f", "lavfi", "-i", f"aevalsrc={tone}:s=48000:d=0.5:c=5.1")
-    assert np.abs(sound(path)).max() > (0.28 if channel == 2 else 0.14)
+    reading = read_audio(probe(path), RATE)
+    assert np.abs(np.concatenate(list(reading))).max() > 0.9
+    assert f"channel {channel}; that one is heard alone" in reading.notes[0]
 
 
 def test_samples_stay_in_range_whatever_the_file_says(ffmpeg: Maker) -> None:
@@ -266,7 +268,7 @@ def test_a_cut_file_is_decoded_as_far_as_it_goes_and_says_so(clips: Path) -> Non
     for reading, what in ((read_audio(media, RATE), "sound"), (read_frames(media, 8, (8, 8)), "pictures")):
         exhaust(reading)
         assert reading.decoded_seconds == pytest.approx(3, abs=0.15)
-        assert reading.shortfall == pytest.approx(2.9, abs=0.1)
+        assert reading.shortfall == pytest.approx(3, abs=0.15)
         assert f"s of the {what} could be decoded; the file is cut off" in reading.warnings[0]
 
 
