@@ -107,23 +107,39 @@ class Detector:
         self.device, self.precision, self.frames_per_second = choose_device(device), precision, frames_per_second
         self.wording = asked.understood(words, model) if words or model == asked.OFFLINE else None
         self.card = self.wording.card if self.wording else registry.model(model)
-        ready = published.prepare(self.card.needs, offline=offline, files=weights or {}, say=log.warning)
+        self.grid = Grid(**self.card.grid)
+        self.threshold = self.min_score = 0.5
+        self.steps = 0  # of a window, for localizers that were trained on such
+        self.parents: dict[str, str] = {}
+        self.localizer: Any
+        self.sound: Any
+        self.pictures: list[Any]
+        if self.wording and self.wording.as_they_are:
+            if frames_per_second is not None:
+                raise UsageError("PE-AV sees 8 frames a second; leave --frames-per-second out")
+            self.files = dict(asked.files(self.card))
+            parts = (part.to(self.device) for part in asked.opened(self.wording))
+            self.localizer, self.sound, *self.pictures = parts
+        else:
+            self._load(offline, weights or {})
+        self.task = task_of(self.localizer)
+
+    def _load(self, offline: bool, weights: Mapping[str, Path]) -> None:
+        """Localizer and encoders from weights files of avel."""
+        ready = published.prepare(self.card.needs, offline=offline, files=weights, say=log.warning)
         self.files = {self.card.name: self.card.path, **ready}
         path = self.files[self.card.name]
         header = weights_file.read_header(path)
-        answering = asked.network(self.wording) if self.wording else localizers.load(path)
-        self.localizer = answering.to(self.device)
+        self.localizer = (asked.network(self.wording) if self.wording else localizers.load(path)).to(self.device)
         self.sound, *self.pictures = (
-            encoders.load(name, self.files[name], frames_per_second).to(self.device) for name in self.card.encoders
+            encoders.load(name, self.files[name], self.frames_per_second).to(self.device) for name in self.card.encoders
         )
         self._check_widths(path)
         if isinstance(tags := getattr(self.localizer, "tags", None), Tags):
             tags.adopt(self.sound, self.picture)
-        self.grid = Grid(**self.card.grid)
         self.threshold, self.min_score = float(header["threshold"]), float(header["min_score"])
-        self.steps = int(header.get("steps", 0))  # of a window, for localizers that were trained on such
-        self.parents: dict[str, str] = {} if self.wording else header.get("parents", {})
-        self.task = task_of(self.localizer)
+        self.steps = int(header.get("steps", 0))
+        self.parents = {} if self.wording else header.get("parents", {})
 
     def _check_widths(self, path: Path) -> None:
         config: Any = self.localizer.config
@@ -212,7 +228,7 @@ class Detector:
     def provenance(self) -> dict[str, Any]:
         """Names and hashes of the weights in use."""
         hashes = {name: weights_file.sha256(path) for name, path in self.files.items()}
-        told = {"words": self.wording.told()} if self.wording else {}
+        told = {"words": self.wording.told()} if self.wording and self.wording.matches else {}
         return {"name": self.card.name, "localizer": self.card.localizer, "sha256": hashes, **told}
 
     def features(self, media: Media, progress: Progress | None = None) -> BothStreams:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avel_cli.encoders import vocabulary
+from avel_cli.encoders.pe_av.folder import is_folder
 from avel_cli.encoders.vocabulary import Match
 from avel_cli.errors import UsageError
 from avel_cli.hub import registry
 from avel_cli.hub.registry import ModelCard
 
 if TYPE_CHECKING:
+    from avel_cli.encoders.pe_av.picture import PEAVPicture
+    from avel_cli.encoders.pe_av.sound import PEAVSound
+    from avel_cli.localizers.words.embedded import EmbeddedWords
     from avel_cli.localizers.words.network import Words
 
 HEADS = "cace-net.starter"  # whose encoders, picture head and threshold the words take
@@ -25,11 +30,21 @@ class Wording:
 
     Attributes:
         card: of the model; its labels are the words.
-        matches: what each word is known by.
+        matches: what each word is known by; none where a model takes words as they are.
     """
 
     card: ModelCard
-    matches: tuple[Match, ...]
+    matches: tuple[Match, ...] = ()
+
+    @property
+    def as_they_are(self) -> bool:
+        """Whether the model, a folder of PE-AV, needs no names for the words."""
+        return self.card.path.is_dir()
+
+    @property
+    def model(self) -> str:
+        """What the model is called on the command line."""
+        return str(self.card.path) if self.as_they_are else self.card.name
 
     def told(self) -> dict[str, dict[str, list[str]]]:
         """The names that each word is answered with, JSON-ready."""
@@ -37,17 +52,22 @@ class Wording:
 
 
 def understood(words: Sequence[str], model: str = "auto") -> Wording:
-    """The words as a model that ships with avel understands them.
+    """The words as a model understands them.
 
     Args:
         words: any number of phrases, "glass breaking".
-        model: `words.starter`, or `auto`, which is the same.
+        model: `words.starter`, or `auto`, which is the same; or a folder that holds a PE-AV.
 
     Raises:
         UsageError: if the model does not answer words, or a word is like no name that it knows.
     """
+    if is_folder(Path(model)):
+        return Wording(_folder_card(Path(model), words))
     if model not in ("auto", OFFLINE):
-        raise UsageError(f"{model} has labels of its own; words are answered by {OFFLINE}, the default with --words")
+        raise UsageError(
+            f"{model} has labels of its own; words are answered by {OFFLINE}, the default with --words, and by "
+            "folders with a PE-AV"
+        )
     matches = vocabulary.match(words)
     card = replace(
         registry.model(HEADS),
@@ -59,6 +79,45 @@ def understood(words: Sequence[str], model: str = "auto") -> Wording:
         own=True,
     )
     return Wording(card, matches)
+
+
+def _folder_card(folder: Path, words: Sequence[str]) -> ModelCard:
+    """The card of a PE-AV, which lies as the Hub has it."""
+    sizes = (path.stat().st_size for path in folder.glob(f"*{registry.SUFFIX}"))
+    return ModelCard(
+        name=folder.resolve().name,
+        localizer="words",
+        description=f"words of your own ({len(words)}), in the space of PE-AV",
+        labels=vocabulary.check(words),
+        licence="see its folder",
+        size_bytes=sum(sizes),
+        encoders=(),
+        grid={"stride": 1.0, "window": 2.0},
+        figures={},
+        path=folder,
+        card=folder / "README.md",
+        own=True,
+    )
+
+
+def files(card: ModelCard) -> Iterator[tuple[str, Path]]:
+    """Name and path of each file with weights in the folder of a PE-AV."""
+    yield from ((path.name, path) for path in sorted(card.path.glob(f"*{registry.SUFFIX}")))
+
+
+def opened(wording: Wording) -> tuple[EmbeddedWords, PEAVSound, PEAVPicture]:
+    """The network that answers with a PE-AV, and its encoders, on the CPU.
+
+    Raises:
+        SetupError: if transformers is not installed.
+        ModelError: if the folder is damaged.
+    """
+    from avel_cli.encoders.pe_av.load import load
+    from avel_cli.localizers.words.embedded import EmbeddedWords, Space
+
+    parts = load(wording.card.path, wording.card.labels)
+    heard, seen = Space(parts.heard, *parts.heard_logits), Space(parts.seen, *parts.seen_logits)
+    return EmbeddedWords(heard, seen).eval(), parts.sound, parts.picture
 
 
 def network(wording: Wording) -> Words:

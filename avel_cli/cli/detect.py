@@ -168,7 +168,8 @@ def _load(
         raise UsageError(f"{OFFLINE} answers words; give some with --words")
     wording = understood(words, model) if words else None
     card = wording.card if wording else registry.model(model)
-    model = card.name if wording else model
+    if wording:
+        model = wording.model
     labels = match_labels(filters["labels"], card.labels)
     for match in wording.matches if wording else ():
         console.say(str(match))
@@ -177,6 +178,8 @@ def _load(
     from avel_cli.pipeline import Detector, Options
     from avel_cli.published import prepare
 
+    if wording and wording.as_they_are:
+        console.say(f"loading {card.size_bytes / 1e9:.1f} GB; on a CPU a second of film may take a second and more")
     files = options.named(weights, [card.name])
     prepare(card.needs, offline=settings["offline"], files=files, say=console.say, watch=console.download)
     detector = Detector(model if card.own else card.name, weights=files, words=words, **settings)

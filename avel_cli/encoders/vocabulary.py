@@ -71,15 +71,24 @@ def match(phrases: Iterable[str]) -> tuple[Match, ...]:
     Raises:
         UsageError: if a phrase is empty or too long, or no name is like it; the text gives the nearest names of each.
     """
-    wanted = dict.fromkeys(" ".join(phrase.split()) for phrase in phrases)
-    if bad := next((phrase for phrase in wanted if not 0 < len(phrase) <= LONGEST), None):
-        raise UsageError(f"{bad[:40]!r}… has {len(bad)} characters; a phrase has {LONGEST} at most")
-    if "" in wanted:
-        raise UsageError("one of the words is empty")
-    found = [_matched(phrase) for phrase in wanted]
+    found = [_matched(phrase) for phrase in check(phrases)]
     if unknown := [one.phrase for one in found if not (one.sounds or one.scenes or one.pictures)]:
         raise UsageError("; ".join(f'no known name is like "{phrase}"{_nearest(phrase)}' for phrase in unknown))
     return tuple(found)
+
+
+def check(phrases: Iterable[str]) -> tuple[str, ...]:
+    """The phrases without needless spaces, each once.
+
+    Raises:
+        UsageError: if a phrase is empty or too long.
+    """
+    wanted = tuple(dict.fromkeys(" ".join(phrase.split()) for phrase in phrases))
+    if "" in wanted:
+        raise UsageError("one of the words is empty")
+    if bad := next((phrase for phrase in wanted if len(phrase) > LONGEST), None):
+        raise UsageError(f"{bad[:40]!r}… has {len(bad)} characters; a phrase has {LONGEST} at most")
+    return wanted
 
 
 def stems(text: str) -> Stems:
