@@ -65,9 +65,9 @@ def write(folder: Path) -> Any:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("logit_scale"):
-                parameter.fill_(8.0)
+                parameter.fill_(2.0)
             elif name.endswith("logit_bias"):
-                parameter.fill_(7.0)
+                parameter.fill_(0.5)
             elif parameter.dim() > 1:
                 parameter.mul_(4)  # as they are made the windows hardly differ
     model.save_pretrained(folder)
