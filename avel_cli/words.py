@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from avel_cli.encoders import vocabulary
 from avel_cli.encoders.pe_av.folder import is_folder
 from avel_cli.encoders.vocabulary import Match
-from avel_cli.errors import UsageError
-from avel_cli.hub import registry
+from avel_cli.errors import ModelError, UsageError
+from avel_cli.hub import registry, snapshots
 from avel_cli.hub.registry import ModelCard
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class Wording:
     @property
     def model(self) -> str:
         """What the model is called on the command line."""
-        return str(self.card.path) if self.as_they_are else self.card.name
+        known = self.card.name in (OFFLINE, *registry.catalogue().repositories)
+        return self.card.name if known else str(self.card.path)
 
     def told(self) -> dict[str, dict[str, list[str]]]:
         """The names that each word is answered with, JSON-ready."""
@@ -56,17 +57,23 @@ def understood(words: Sequence[str], model: str = "auto") -> Wording:
 
     Args:
         words: any number of phrases, "glass breaking".
-        model: `words.starter`, or `auto`, which is the same; or a folder that holds a PE-AV.
+        model: `words.starter`, or `auto`, which is the same; a PE-AV of the catalogue, or a folder that holds one.
 
     Raises:
         UsageError: if the model does not answer words, or a word is like no name that it knows.
+        ModelError: if the model is published and still to be fetched.
     """
+    if entry := registry.catalogue().repositories.get(model):
+        folder = snapshots.folder(entry)
+        if folder is None:
+            raise ModelError(f"{model} is not on this machine: avel download {model}")
+        return Wording(replace(_folder_card(folder, words), name=model, licence=entry.licence))
     if is_folder(Path(model)):
         return Wording(_folder_card(Path(model), words))
     if model not in ("auto", OFFLINE):
         raise UsageError(
-            f"{model} has labels of its own; words are answered by {OFFLINE}, the default with --words, and by "
-            "folders with a PE-AV"
+            f"{model} has labels of its own; words are answered by {OFFLINE}, the default with --words, "
+            f"{', '.join(registry.catalogue().repositories)}, and folders with a PE-AV"
         )
     matches = vocabulary.match(words)
     card = replace(

@@ -123,8 +123,7 @@ class Handler(BaseHTTPRequestHandler):
             facts = {"title": "", "message": "", "authors": [], "date": "2024-07-01T00:00:00.000Z"}
             self._json([{"id": commit, **facts} for commit in ("f" * 40, COMMIT)])
         else:
-            facts = {"type": "file", "size": 1, "oid": "0" * 40}
-            self._json([{"path": path, **facts} for path in files])
+            self._json([_listed(path, served) for path, served in files.items()])
 
     def _resolve(self, path: str) -> None:
         repo, _, rest = path.lstrip("/").partition("/resolve/")
@@ -175,6 +174,13 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(body)
+
+
+def _listed(path: str, served: Served) -> dict[str, Any]:
+    """A file as the API lists it; weights are large files, whose hash it tells."""
+    size = len(served.content)
+    facts = {"type": "file", "path": path, "size": size, "oid": "0" * 40}
+    return facts | ({"lfs": {"oid": served.digest, "size": size, "pointerSize": 134}} if "safetensors" in path else {})
 
 
 @contextmanager

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from avel_cli.hub.catalogue import Asset
 
 
+WORDS = "words.pe-av-small"
+
+
 @click.command(short_help="Fetch published weights, and annotations of data sets.")
 @click.argument("names", metavar="NAME…", nargs=-1, required=True)
 @click.option("--dry-run", is_flag=True, help="Only say what is needed, where it is and how large; open no connection.")
@@ -37,6 +40,7 @@ def download(
     NAME is a model, which brings its encoders, or an encoder; cace-net means cace-net.ave, everyday
     cace-net.everyday. Weights lie in $AVEL_CACHE
     or the user's folder for caches; what comes from the Hugging Face Hub passes through its own cache ($HF_HOME).
+    words means words.pe-av-small, which takes words of your own: a repository that transformers reads as it is.
     Of the data set unav100 the annotations are fetched, and it is said what must be got by hand.
     """
     from avel_cli.cli import download_data
@@ -44,18 +48,22 @@ def download(
     from avel_cli.hub.catalogue import size_text
 
     datasets = [name for name in names if download_data.fetchable(name)]
-    wanted = [_of_family(name) for name in names if name not in datasets]
+    repositories = registry.catalogue().repositories
+    whole = [name for name in (WORDS if name == "words" else name for name in names) if name in repositories]
+    wanted = [_of_family(name) for name in names if name not in (*datasets, *whole, "words")]
     if to and not datasets:
         raise UsageError("--to is for data sets; weights go to AVEL_CACHE")
     parts = registry.with_encoders(wanted)
     if dry_run:
-        rows = _rows(parts) + [download_data.row(name, to) for name in datasets]
+        rows = _rows(parts) + [download_data.row(name, to) for name in datasets] + list(map(_repository_row, whole))
         console.table(["part", "from", "size", "licence", "at hand"], rows)
         missing = (*registry.missing(parts), *download_data.missing(datasets, to))
         console.say(f"to fetch: {size_text(missing)}" if missing else "nothing to fetch")
         return
     for name in datasets:
         download_data.fetch(console, name, to)
+    for name in whole:
+        _fetch_repository(console, name)
     if not wanted:
         return
     files = options.named(weights, wanted)
@@ -65,6 +73,24 @@ def download(
     for asset in _assets(parts):
         console.say(f"{asset.name}: licence {asset.licence}; please cite {asset.citation}")
     console.say(f"ready: {', '.join(wanted)}")
+
+
+def _fetch_repository(console: Console, name: str) -> None:
+    from avel_cli.hub import registry, snapshots
+
+    entry = registry.catalogue().repositories[name]
+    snapshots.fetch(entry, say=console.say, watch=console.download)
+    console.say(f"{name}: licence {entry.licence}; please cite {entry.citation}")
+    console.say(f"{name}: {entry.note}")
+    console.say(f"ready: avel detect FILE -m {name} --words PHRASE; needs pip install 'avel[{entry.extra}]'")
+
+
+def _repository_row(name: str) -> list[str]:
+    from avel_cli.hub import registry, snapshots
+
+    entry = registry.catalogue().repositories[name]
+    at_hand = "yes" if snapshots.folder(entry) else "no"
+    return [name, f"huggingface.co/{entry.repo}", "asked when it is fetched", entry.licence, at_hand]
 
 
 def _of_family(name: str) -> str:

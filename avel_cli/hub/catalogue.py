@@ -100,6 +100,22 @@ class EncoderEntry:
 
 
 @dataclass(frozen=True)
+class Repository:
+    """A repository of the Hub that is used as it is, by a library that knows it.
+
+    Attributes:
+        extra: of avel's, that brings the library.
+    """
+
+    repo: str
+    title: str
+    licence: str
+    citation: str
+    extra: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Task:
     """What a localizer was trained to say, and the thresholds of its published evaluation."""
 
@@ -130,6 +146,7 @@ class Catalogue:
     encoders: dict[str, EncoderEntry]
     models: dict[str, ModelEntry] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
+    repositories: dict[str, Repository] = field(default_factory=dict)
 
     def made_of(self, name: str) -> tuple[Asset, ...]:
         """The assets of one encoder or localizer alone; none if it is not published."""

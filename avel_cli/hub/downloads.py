@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -170,6 +170,39 @@ def files_beside(source: Source) -> list[str]:
     with suppress(Exception), _hub_client() as watch:  # whatever the client may raise: nothing depends on this
         return limits.within(watch, names)
     return []
+
+
+def listed(repo: str, patterns: Sequence[str], most: int) -> list[Source]:
+    """The files at the top of a repository that fit one of the patterns, with their sizes and hashes.
+
+    Raises:
+        ModelError: if the Hub cannot be asked, or there is none or more than `most`.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    from avel_cli.hub import limits
+
+    _require_online(False)
+
+    def sources() -> list[Source]:
+        entries = (entry for entry in HfApi().list_repo_tree(repo, revision="main") if isinstance(entry, RepoFile))
+        chosen = [entry for entry in entries if any(fnmatchcase(entry.path, pattern) for pattern in patterns)]
+        return [
+            Source(entry.size, exact=True, repo=repo, file=entry.path, sha256=entry.lfs.sha256 if entry.lfs else "")
+            for entry in sorted(chosen, key=lambda entry: entry.path)
+        ]
+
+    try:
+        with _hub_client() as watch:
+            found: list[Source] = limits.within(watch, sources)
+    except ModelError:
+        raise
+    except Exception as error:  # whatever the client may raise
+        raise ModelError(_reason(error)) from error
+    if not 0 < len(found) <= most:
+        raise ModelError(f"it has {len(found)} files that are wanted")
+    return found
 
 
 @contextmanager
