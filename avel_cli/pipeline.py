@@ -105,6 +105,8 @@ class Detector:
         words: Sequence[str] = (),
     ) -> None:
         self.device, self.precision, self.frames_per_second = choose_device(device), precision, frames_per_second
+        if not words and asked.takes_words(model) and model != asked.OFFLINE:
+            raise UsageError(f"{model} answers words, and there are none")
         self.wording = asked.understood(words, model) if words or model == asked.OFFLINE else None
         self.card = self.wording.card if self.wording else registry.model(model)
         self.grid = Grid(**self.card.grid)

@@ -24,6 +24,11 @@ HEADS = "cace-net.starter"  # whose encoders, picture head and threshold the wor
 OFFLINE = "words.starter"
 
 
+def takes_words(model: str) -> bool:
+    """Whether a model answers words, and has no labels of its own."""
+    return model == OFFLINE or model in registry.catalogue().repositories or is_folder(Path(model))
+
+
 @dataclass(frozen=True)
 class Wording:
     """Words as a model understands them.

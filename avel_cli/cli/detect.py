@@ -162,10 +162,10 @@ def _load(
     """The detector and what it is asked for; wrong names are found before the only slow import."""
     from avel_cli.hub import registry
     from avel_cli.timeline.segments import match_labels
-    from avel_cli.words import OFFLINE, understood
+    from avel_cli.words import takes_words, understood
 
-    if model == OFFLINE and not words:
-        raise UsageError(f"{OFFLINE} answers words; give some with --words")
+    if takes_words(model) and not words:
+        raise UsageError(f"{model} answers words; give some with --words")
     wording = understood(words, model) if words else None
     card = wording.card if wording else registry.model(model)
     if wording:

@@ -44,7 +44,7 @@ def download(
     Of the data set unav100 the annotations are fetched, and it is said what must be got by hand.
     """
     from avel_cli.cli import download_data
-    from avel_cli.hub import registry
+    from avel_cli.hub import registry, snapshots
     from avel_cli.hub.catalogue import size_text
 
     datasets = [name for name in names if download_data.fetchable(name)]
@@ -58,7 +58,9 @@ def download(
         rows = _rows(parts) + [download_data.row(name, to) for name in datasets] + list(map(_repository_row, whole))
         console.table(["part", "from", "size", "licence", "at hand"], rows)
         missing = (*registry.missing(parts), *download_data.missing(datasets, to))
-        console.say(f"to fetch: {size_text(missing)}" if missing else "nothing to fetch")
+        unknown = [name for name in whole if snapshots.folder(repositories[name]) is None]
+        told = [*([size_text(missing)] if missing else []), *unknown]
+        console.say(f"to fetch: {', and '.join(told)}" if told else "nothing to fetch")
         return
     for name in datasets:
         download_data.fetch(console, name, to)

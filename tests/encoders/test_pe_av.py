@@ -110,6 +110,10 @@ def test_detection_in_words_of_ones_own(made: tuple[Path, Any], capsys: pytest.C
     assert found["grid"] == {"start": 0.0, "stride": 1.0, "window": 2.0}
     assert [(event["start"], event["end"]) for event in found["events"] if event["modality"] == "both"] == [(0, 20)] * 2
     assert "on a CPU a second of film may take" in err
+    assert run(["detect", str(EXAMPLE), "-m", str(made[0]), "-o", str(made[0].parent)]) == 2
+    assert "answers words; give some with --words" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="answers words, and there are none"):
+        Detector(str(made[0]))
     with pytest.raises(UsageError, match="PE-AV sees 8 frames a second"):
         Detector(str(made[0]), words=("dog",), frames_per_second=1)
 

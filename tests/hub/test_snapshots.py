@@ -38,7 +38,9 @@ def test_a_repository_is_fetched_once_and_without_what_is_not_wanted(
         understood(["dog"], NAME)
     assert run(["download", "words", "--dry-run"]) == 0
     assert published.requests == []
-    row = capsys.readouterr().out.splitlines()[-1].split("\t")
+    out, said = capsys.readouterr()
+    assert f"to fetch: {NAME}" in said
+    row = out.splitlines()[-1].split("\t")
     assert row == [NAME, "huggingface.co/facebook/pe-av-small-16-frame", "asked when it is fetched", "Apache-2.0", "no"]
     assert run(["download", "words"]) == 0
     said = capsys.readouterr().err
