@@ -59,6 +59,7 @@ class Options:
         start: where to begin, in seconds since the start of the file.
         end: where to end, on the same clock; None goes to the end.
         strict: a file that could not be decoded whole is an error instead of a warning.
+        keep_scores: keep the scores of each second in the timeline, so that its events can be decoded again.
     """
 
     min_score: float | None = None
@@ -71,6 +72,7 @@ class Options:
     start: float = 0.0
     end: float | None = None
     strict: bool = False
+    keep_scores: bool = False
 
 
 class Detector:
@@ -216,6 +218,7 @@ class Detector:
             media=media.facts(),
             best=found.best,
             seconds=found.seconds,
+            scores=found.scores,
             model=self.provenance(),
             grid=asdict(self.grid),
             parameters={
@@ -272,6 +275,7 @@ class Detector:
             show=options.show,
             known_by=getattr(self.localizer, "known_by", ()),
             min_alone=min_alone,
+            keep_scores=options.keep_scores,
         )
 
 
@@ -344,7 +348,9 @@ def moved(found: Found, seconds: float) -> Found:
         return found
     events = tuple(replace(event, start=event.start + seconds, end=event.end + seconds) for event in found.events)
     return found._replace(
-        events=events, seconds=tuple(second._replace(start=second.start + seconds) for second in found.seconds)
+        events=events,
+        seconds=tuple(second._replace(start=second.start + seconds) for second in found.seconds),
+        scores=found.scores and {**found.scores, "begin": seconds},
     )
 
 

@@ -26,6 +26,8 @@ LAYERS = [
     {"tasks"},
     {"localizers", "encoders"},
     {"metrics", "recipes", "hub"},
+    {"report", "summary"},
+    {"films"},
     {"writers", "timeline"},
     {"media"},
     {"errors", "inputs", "strangers", "text"},

@@ -80,6 +80,7 @@ STDOUT = "-"
     help="List what is both seen and heard; also what is only heard, only seen, or either.",
 )
 @click.option("--explain", is_flag=True, help="Say the best label of each second by sound, by picture and by both.")
+@click.option("--keep-scores", is_flag=True, help="Put the scores of each second into the JSON, to decode them again.")
 @options.listening
 @options.span
 @options.encoding
@@ -101,7 +102,6 @@ def detect(
     overwrite: bool,
     skip_existing: bool,
     explain: bool,
-    duration: float | None,
     weights: dict[str, Path],
     precision: str,
     frames_per_second: int | None,
@@ -116,13 +116,10 @@ def detect(
     \b
     avel detect clip.mp4 --words "a dog barking" --words "glass breaking"
     """
-    if duration is not None:
-        if filters["end"] is not None:
-            raise UsageError("--end and --duration say the same; give one of them")
-        filters["end"] = filters["start"] + duration
+    filters = part_of(filters)
     inputs = find_inputs(paths, recursive)
     settings = {"precision": precision, "frames_per_second": frames_per_second, "offline": offline, "device": device}
-    load = cache(partial(_load, console, model, tuple(with_lists(words)), weights, settings, filters))
+    load = cache(partial(load_detector, console, model, tuple(with_lists(words)), weights, settings, filters))
     if output == STDOUT:
         write = WRITERS[_stdout_format(formats, len(inputs))]
         timelines = _timelines(console, {path: [] for path in inputs}, load, explain)
@@ -134,6 +131,20 @@ def detect(
     for timeline in _timelines(console, plan, load, explain):
         if timeline.events and console.shows_tables:
             _show(console, timeline)
+
+
+def part_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with `end` in place of `duration`.
+
+    Raises:
+        UsageError: if both are given.
+    """
+    settings = dict(settings)
+    if (duration := settings.pop("duration")) is not None:
+        if settings["end"] is not None:
+            raise UsageError("--end and --duration say the same; give one of them")
+        settings["end"] = settings["start"] + duration
+    return settings
 
 
 def _stdout_format(formats: Sequence[str], num_inputs: int) -> str:
@@ -151,7 +162,7 @@ def _stdout_format(formats: Sequence[str], num_inputs: int) -> str:
     return "jsonl" if formats[0] == "json" and num_inputs > 1 else formats[0]
 
 
-def _load(
+def load_detector(
     console: Console,
     model: str,
     words: Sequence[str],

@@ -11,6 +11,7 @@ from torch import nn
 from avel_cli.localizers.dense.windows import Rows
 from avel_cli.timeline.events import Event, Modality, Second
 from avel_cli.timeline.grid import Grid
+from avel_cli.timeline.kept import Kept, with_rules
 
 Show = Literal["both", "heard", "seen", "all"]
 
@@ -32,6 +33,7 @@ class Decoding:
         show: list what is both heard and seen, or also what is only one of them.
         known_by: how each label can be known; empty if all by both.
         min_alone: what labels that are known by one of them must score.
+        keep_scores: give the scores too, so that events can be decoded again.
         duration: of the file in seconds.
         begin: from when on there is both sound and picture.
         end: until when there is both.
@@ -52,6 +54,14 @@ class Decoding:
     show: Show = "both"
     known_by: tuple[Modality, ...] = ()
     min_alone: float = 0.0
+    keep_scores: bool = False
+
+    def kept(self, make: Callable[..., Kept], *scores: Any) -> Kept | None:
+        """What `make`, of `timeline.kept`, gives for the scores, with the rules; None unless that was asked for."""
+        if not self.keep_scores:
+            return None
+        rules = {"min_duration": self.min_duration, "keep": self.keep, "top_k": self.top_k}
+        return with_rules(make(*scores), grid=self.grid, duration=self.duration, parents=dict(self.parents), **rules)
 
 
 class Found(NamedTuple):
@@ -62,11 +72,13 @@ class Found(NamedTuple):
         best: label and score of the best guess, also where it was not enough for an event; None if there was none.
         seconds: for each segment the best label and its score by sound, by picture and by both; empty for localizers
             that do not tell them apart.
+        scores: see `timeline.kept`; None unless asked for.
     """
 
     events: tuple[Event, ...]
     best: tuple[str, float] | None = None
     seconds: tuple[Second, ...] = ()
+    scores: Kept | None = None
 
 
 class Reported(Protocol):

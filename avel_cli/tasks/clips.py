@@ -15,6 +15,7 @@ from avel_cli.metrics.clips import AVEFigures, decode_weak, evaluate
 from avel_cli.metrics.segments import decode_segments
 from avel_cli.tasks.base import Data, Decoding, Found
 from avel_cli.timeline import segments
+from avel_cli.timeline.kept import of_clips
 from avel_cli.timeline.segments import SegmentScores
 
 WINDOW = 10  # segments that an AVE localizer sees at once
@@ -41,7 +42,8 @@ class Clips:
             keep=how.keep,
             top_k=how.top_k,
         )
-        return Found(events, _best(scores, how.labels))
+        real = (values[: how.grid.count(how.duration)] for values in scores.means())
+        return Found(events, _best(scores, how.labels), scores=how.kept(of_clips, *real, how.labels, how.threshold))
 
     def figures(self, network: Any, data: Data, part: str) -> AVEFigures:
         """All figures of AVE's protocol; of a weakly supervised network by both readings of its gate."""

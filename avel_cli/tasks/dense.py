@@ -15,6 +15,7 @@ from avel_cli.tasks.base import Data, Decoding, Found
 from avel_cli.timeline import proposals
 from avel_cli.timeline.filters import select
 from avel_cli.timeline.grid import Grid
+from avel_cli.timeline.kept import of_proposals
 from avel_cli.timeline.labels import most_special
 from avel_cli.timeline.proposals import Proposals, merge_windows, to_seconds
 
@@ -31,7 +32,8 @@ class Dense:
         best = max(every, key=lambda event: event.score, default=None)
         sure = most_special(select(every, min_score=how.min_score), how.labels, dict(how.parents))
         events = select(sure, min_duration=how.min_duration, keep=how.keep, top_k=how.top_k)
-        return Found(events, (best.label, best.score) if best else None)
+        kept = how.kept(of_proposals, every, how.labels)
+        return Found(events, (best.label, best.score) if best else None, scores=kept)
 
     def figures(self, network: Any, data: Data, part: str) -> DetectionResult:
         """Mean average precision on whole videos, which are read one by one."""

@@ -15,6 +15,7 @@ from avel_cli.tasks.base import Data, Decoding, Found
 from avel_cli.tasks.clips import HOP, WINDOW
 from avel_cli.timeline import labels as timeline
 from avel_cli.timeline.events import Modality, Second
+from avel_cli.timeline.kept import of_labels
 from avel_cli.timeline.labels import LabelScores
 from avel_cli.timeline.segments import WindowMeans
 
@@ -48,7 +49,8 @@ class Labels:
             top_k=how.top_k,
         )
         best = _best(_decisive(scores, how), how.labels) if len(scores.both) else None
-        return Found(events, best, tuple(_seconds(scores, how)))
+        kept = how.kept(of_labels, scores, how.labels, how.known_by, MODALITIES[how.show])
+        return Found(events, best, tuple(_seconds(scores, how)), kept)
 
     def figures(self, network: Any, data: Data, part: str) -> F1Figures:
         """F1 over segments and labels of composed clips, of the network and of its tags alone.

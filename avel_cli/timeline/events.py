@@ -73,6 +73,7 @@ class Timeline:
         grid: start, stride and window of the segments in seconds.
         parameters: the thresholds and filters that were applied.
         seconds: the best labels of each segment by sound, by picture and by both, for models that tell them apart.
+        scores: those of each label in each segment, JSON-ready, where they were asked for; see `timeline.kept`.
 
     Raises:
         ValueError: if events are not in order, or one ends after the file does.
@@ -90,6 +91,7 @@ class Timeline:
     parameters: dict[str, Any] = field(default_factory=dict)
     best: tuple[str, float] | None = None
     seconds: tuple[Second, ...] = ()
+    scores: dict[str, Any] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if any(later < earlier for earlier, later in pairwise(self.events)):

@@ -30,6 +30,7 @@ def document(timeline: Timeline) -> dict[str, Any]:
         "reason": timeline.reason,
         "best": timeline.best and {"label": timeline.best[0], "score": round(timeline.best[1], 4)},
         "warnings": list(timeline.warnings),
+        **({} if timeline.scores is None else {"scores": timeline.scores}),
     }
 
 
