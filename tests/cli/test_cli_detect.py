@@ -74,6 +74,7 @@ def test_options_reach_the_detector(avel: Avel, fake_clips: Clips, pipeline: typ
         "top_k": 3,
         "audio_track": 1,
         "strict": True,
+        "keep_scores": False,
         "show": "heard",
         "video_track": 2,
         "start": 90.0,

@@ -94,17 +94,20 @@ function lane(label, events) {
   const height = count * BAR + 4 + (data.scores ? CURVE : 0);
   const track = make("div", { className: "track", style: { height: `${height}px` } }, row);
   curve(label, track);
-  const bars = events.map((event, n) =>
-    make("button", {
+  const bars = events.map((event, n) => {
+    const shown = event.score.toFixed(2) + (event.modality === "both" ? "" : ` ${event.modality} only`);
+    const name = `${event.label}, ${shown}, ${clock(event.start, 2)} to ${clock(event.end, 2)}`;
+    const bar = make("button", {
       type: "button",
       className: `bar ${event.modality}`,
       tabIndex: -1,
-      textContent: event.score.toFixed(2) + (event.modality === "both" ? "" : ` ${event.modality}`),
-      title: `${told(event)}, ${clock(event.start, 2)} to ${clock(event.end, 2)}, score ${event.score.toFixed(2)}`,
-      ariaLabel: `${told(event)}, ${clock(event.start, 2)} to ${clock(event.end, 2)}, score ${event.score.toFixed(2)}`,
+      title: name,
+      ariaLabel: name,
       style: { left: share(event.start), width: share(event.end - event.start), top: `${2 + BAR * rows[n]}px` },
-    }, track),
-  );
+    }, track);
+    make("span", { textContent: shown }, bar);
+    return bar;
+  });
   return [row, bars];
 }
 
@@ -128,7 +131,7 @@ function draw() {
   }
   const lanes = document.createDocumentFragment();
   const bars = new Map();
-  for (const label of [...byLabel.keys()].sort()) {
+  for (const label of [...byLabel.keys()].sort((one, other) => one.localeCompare(other, undefined, { numeric: true }))) {
     const [row, buttons] = lane(label, byLabel.get(label));
     lanes.append(row);
     byLabel.get(label).forEach((event, n) => bars.set(event, buttons[n]));
