@@ -41,12 +41,14 @@ class Match:
         sounds: AudioSet classes.
         scenes: ImageNet classes.
         pictures: outputs of the picture head.
+        unknown: words that none of the names has.
     """
 
     phrase: str
     sounds: tuple[int, ...] = ()
     scenes: tuple[int, ...] = ()
     pictures: tuple[int, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     @property
     def heard_as(self) -> tuple[str, ...]:
@@ -62,7 +64,8 @@ class Match:
     def __str__(self) -> str:
         heard = f"heard as {_listed(self.heard_as)}" if self.sounds else "no sound is called so, the picture decides"
         seen = f"seen as {_listed(self.seen_as)}" if self.seen_as else "no picture is called so, the sound decides"
-        return f'"{self.phrase}": {heard}; {seen}'
+        left = f"; nothing is known of {', '.join(self.unknown)}" if self.unknown else ""
+        return f'"{self.phrase}": {heard}; {seen}{left}'
 
 
 def match(phrases: Iterable[str]) -> tuple[Match, ...]:
@@ -93,10 +96,15 @@ def check(phrases: Iterable[str]) -> tuple[str, ...]:
 
 def stems(text: str) -> Stems:
     """The words of a text that count, without their endings, each as the one that stands for it."""
-    words = re.findall(r"[^\W_]+", text.casefold().replace("'s", ""))
+    return tuple(_words(text).values())
+
+
+def _words(text: str) -> dict[str, str]:
+    """The stem of each word that counts."""
     same, ignored = _stand_ins()
-    stemmed = (_stemmer().stemWord(word) for word in words if word not in ignored)
-    return tuple(same.get(stem, stem) for stem in stemmed)
+    words = (word for word in re.findall(r"[^\W_]+", text.casefold().replace("'s", "")) if word not in ignored)
+    stemmed = ((word, _stemmer().stemWord(word)) for word in words)
+    return {word: same.get(stem, stem) for word, stem in stemmed}
 
 
 @cache
@@ -106,22 +114,30 @@ def picture_classes() -> tuple[str, ...]:
 
 
 def _matched(phrase: str) -> Match:
-    wanted = stems(phrase)
-    heard, seen = (_of(wanted, names) for names in _names()) if wanted else ((), ())
+    words = _words(phrase)
+    wanted = tuple(words.values())
+    (heard, told), (seen, shown) = (_of(wanted, names) for names in _names())
+    if not heard and wanted not in shown and set(seen) <= set(_names()[1][stems("person")]):
+        return Match(phrase)  # "people booing": that there are people says nothing of it
     classes = len(imagenet())
     scenes = tuple(place for place in seen if place < classes)
-    return Match(phrase, heard, scenes, tuple(place - classes for place in seen if place >= classes))
+    pictures = tuple(place - classes for place in seen if place >= classes)
+    known = {stem for name in (*told, *shown) for stem in name}
+    left = (word for word, stem in words.items() if stem not in known and word not in _table()["plain"])
+    return Match(phrase, heard, scenes, pictures, tuple(left))
 
 
-def _of(wanted: Stems, names: Names) -> tuple[int, ...]:
-    """The classes that the three rules give."""
+def _of(wanted: Stems, names: Names) -> tuple[tuple[int, ...], list[Stems]]:
+    """The classes that the first of the three rules gives, and the names that it found."""
+    if not wanted:
+        return (), []
     words = frozenset(wanted)
-    same = [name for name in names if frozenset(name) == words]
+    same = [wanted] if wanted in names else [name for name in names if frozenset(name) == words]
     inside = [name for name in names if words.issuperset(name)]
     inside = [name for name in inside if not any(set(name) < set(other) for other in inside)]
     ending = [name for name in names if name[-len(wanted) :] == wanted]
     chosen = same or inside or ending
-    return tuple(sorted({place for name in chosen for place in names[name]}))
+    return tuple(sorted({place for name in chosen for place in names[name]})), chosen
 
 
 @cache
@@ -175,7 +191,7 @@ def _nearest(phrase: str) -> str:
     names = [name for entry in (*audioset(), *imagenet()) for name in entry.split(", ")]
     spelled = {name.casefold(): name for name in [*names, *_table()["groups"], *_starter()]}
     given = [phrase.casefold(), *phrase.casefold().split()]
-    near = dict.fromkeys(name for text in given for name in difflib.get_close_matches(text, spelled, 2, 0.7))
+    near = dict.fromkeys(name for text in given for name in difflib.get_close_matches(text, spelled, 2, 0.75))
     told = [f'"{spelled[name]}"' for name in near][:3]
     return f"; the nearest are {', '.join(told)}" if told else ""
 

@@ -76,6 +76,7 @@ def test_the_line_about_a_phrase_says_what_answers() -> None:
         '"glass breaking": heard as Glass, Shatter; no picture is called so, the sound decides'
     )
     assert str(match(["goldfish"])[0]) == '"goldfish": no sound is called so, the picture decides; seen as goldfish'
+    assert str(match(["a shiny red car"])[0]).endswith("nothing is known of shiny, red")
     assert str(match(["dog"])[0]).endswith("Blenheim spaniel and 112 more")
 
 
@@ -85,6 +86,7 @@ def test_the_line_about_a_phrase_says_what_answers() -> None:
         (["dog", "elefant"], 'no known name is like "elefant"; the nearest are "elephant"'),
         (["quantum foam"], '^no known name is like "quantum foam"$'),
         (["qqq", "a saxofone"], 'like "qqq"; no known name is like "a saxofone"; the nearest are "saxophone"'),
+        (["people booing"], 'no known name is like "people booing"'),
         (["the"], 'no known name is like "the"'),
         ([" "], "one of the words is empty"),
         (["dog " * 60], "200 at most"),
