@@ -26,7 +26,7 @@ from avel_cli.localizers.dense.windows import Rows
 from avel_cli.localizers.tagged.tags import Tags
 from avel_cli.localizers.words.network import Words
 from avel_cli.media.probe import Media, probe
-from avel_cli.media.select import select
+from avel_cli.media.select import select, until_one_ends
 from avel_cli.tasks import task_of
 from avel_cli.tasks.base import Decoding, Found, Show
 from avel_cli.timeline.events import Timeline
@@ -37,7 +37,6 @@ from avel_cli.timeline.segments import match_labels
 log = logging.getLogger("avel")
 
 BLOCK_SECONDS = 10  # of features that are made at once
-AFTER_SECONDS = 10.0  # for which work goes on after one of the streams has ended, as localizers look around
 
 Progress = Callable[[float, float], None]
 
@@ -333,12 +332,9 @@ def both_last(media: Media) -> tuple[float, float]:
 
 def last_second(media: Media, options: Options) -> float | None:
     """Where the work may end: not long after one of the streams has, unless what is heard or seen alone counts."""
-    if options.show != "both" or not media.video:
+    if options.show != "both":
         return options.end
-    heard = [stream.end for stream in media.audio]
-    if options.audio_track is not None:
-        heard = heard[options.audio_track : options.audio_track + 1]
-    last = min(media.video.end, max(heard, default=0.0)) + AFTER_SECONDS
+    last = until_one_ends(media, options.audio_track)
     return last if options.end is None else min(last, options.end)
 
 

@@ -21,7 +21,7 @@ from avel_cli.encoders.stream import Features, FeatureStream
 from avel_cli.errors import InputError, UsageError
 from avel_cli.localizers.ccln.network import CCLN
 from avel_cli.media.probe import Media, probe
-from avel_cli.media.select import select
+from avel_cli.media.select import select, until_one_ends
 from avel_cli.metrics.matching import Window, rank_windows, segment_by_segment
 from avel_cli.pipeline import Detector, Progress
 from avel_cli.timeline.grid import Grid
@@ -104,7 +104,7 @@ def query(
     for there, name in ((media.audio, "audio"), (media.video, "video")):
         if not there:
             raise InputError(f"{path}: no {name} track: a query compares what is heard with what is seen")
-    media, notes = select(media, audio_track)
+    media, notes = select(media, audio_track, until=until_one_ends(media, audio_track))
     chosen = _segments(detector.grid, span, media, str(path))
     warnings = list(notes)
     tracks: dict[Modality, Features] = {}

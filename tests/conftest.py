@@ -48,6 +48,7 @@ def flash_and_beep(tmp_path_factory: pytest.TempPathFactory) -> Maker:
     """`flash_and_beep(name, audio_delay=0, video_delay=0)`: 4 s at 20 fps, white and 1 kHz from 1.5 s to 1.8 s."""
     folder = tmp_path_factory.mktemp("flash_and_beep")
     codecs = {".mpg": ("mpeg2video", "mp2"), ".ogv": ("libtheora", "libvorbis"), ".flv": ("flv1", "aac")}
+    codecs[".webm"] = ("libvpx", "libopus")
 
     def make(name: str, audio_delay: float = 0, video_delay: float = 0) -> Path:
         path = folder / f"{audio_delay}_{video_delay}_{name}"

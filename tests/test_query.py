@@ -42,7 +42,8 @@ def film(monkeypatch):
 
         media = SimpleNamespace(duration=duration or float(len(sounds)), audio=[1], video=1)
         monkeypatch.setattr(query, "probe", lambda path: media)
-        monkeypatch.setattr(query, "select", lambda media, track: (media, ()))
+        monkeypatch.setattr(query, "select", lambda media, track, until: (media, ()))
+        monkeypatch.setattr(query, "until_one_ends", lambda media, track: None)
         monkeypatch.setattr(query, "_embedded", embedded)
         return media
 

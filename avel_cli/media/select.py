@@ -10,6 +10,9 @@ from avel_cli.errors import InputError
 from avel_cli.media.child import Run
 from avel_cli.media.probe import AudioStream, Media, VideoStream
 
+AFTER_SECONDS = 10.0
+"""For which work goes on after one of the streams has ended, as localizers look around."""
+
 Stream = TypeVar("Stream", AudioStream, VideoStream)
 
 
@@ -47,6 +50,17 @@ def select(
         until=math.inf if end == media.duration else end,
     )
     return selection, (note,) if note else ()
+
+
+def until_one_ends(media: Media, track: int | None = None) -> float:
+    """Where work on sound and pictures together may end: not long after the first of them has, in seconds.
+
+    Args:
+        media: the probed file.
+        track: the audio track, from 0; None stands for the longest.
+    """
+    ends = [stream.end for stream in media.audio][slice(None) if track is None else slice(track, track + 1)]
+    return min(media.video.end if media.video else 0.0, max(ends, default=0.0)) + AFTER_SECONDS
 
 
 def _cut(stream: Stream, begin: float, end: float) -> Stream:

@@ -147,6 +147,23 @@ def test_a_gap_of_an_hour_is_silence_in_flat_memory() -> None:
     assert 360 in loud and not set(loud) & set(range(2, 359))
 
 
+# Joined files
+
+
+@pytest.mark.parametrize("name", ["film.ts", "film.mpg", "film.mkv", "film.webm", "film.ogv"])
+def test_parts_of_a_joined_film_follow_each_other(name: str, flash_and_beep: Maker, tmp_path: Path) -> None:
+    part = flash_and_beep(name)
+    path = tmp_path / name
+    path.write_bytes(part.read_bytes() * 2)
+    media = probe(path)
+    light = [block.frames.reshape(len(block.frames), -1).mean(1) for block in read_frames(media, 25, (8, 8))]
+    samples = np.abs(np.concatenate(list(read_audio(media, 16000))))
+    loudness = samples[: len(samples) // 160 * 160].reshape(-1, 160).max(1)
+    flashes, beeps = onsets(np.concatenate(light), 25), onsets(loudness, 100)
+    assert flashes == pytest.approx([1.5, 5.5], abs=0.2)  # Ogg counts the headers of a part as pictures
+    assert beeps == pytest.approx(flashes, abs=0.06)
+
+
 # Parts of a film
 
 

@@ -6,6 +6,8 @@ JUMP = 10.0
 """Seconds ahead that count as a jump where clocks may jump (transport and program streams, Ogg)."""
 BACK = 0.1
 """Seconds back that count as a new beginning there."""
+SEAM = 0.25
+"""Seconds that another stream of the part before may last longer; if more, the new part begins when that has ended."""
 FAR_BACK = 1.0
 """Seconds back that count as a new beginning elsewhere, where only damage or careless joining does that."""
 
@@ -63,5 +65,6 @@ class Clock:
         best = min(later, key=lambda index: abs(time + self._offsets[index] - due))
         if self._follows(time + self._offsets[best], last, due):
             return best
-        self._offsets.append(due - time)
+        latest = max(due for _, _, due in self._streams.values())
+        self._offsets.append((due if latest < due + SEAM else latest) - time)
         return len(self._offsets) - 1

@@ -56,14 +56,16 @@ def facts(source: Source) -> dict[str, Any]:
     """What `probe` makes its `Media` of, ready for JSON."""
     extents = {index: Extent() for index in source.streams}
     ticks = {index: float(stream.time_base) for index, stream in source.streams.items()}
+    intervals = {index: source.interval(index) for index in source.streams}
     for packet in source.packets():
         extent, tick = extents[packet.stream_index], ticks[packet.stream_index]
-        time = packet.dts if packet.pts is None else packet.pts
+        ticks_shown = packet.dts if packet.pts is None else packet.pts
         if packet.is_discard:  # by an edit list: decoded, and not shown
             extent.key |= packet.is_keyframe
-        elif time is not None:
+        elif ticks_shown is not None or extent.packets:  # Ogg gives a time to the last packet of a page only
+            time = extent.last + intervals[packet.stream_index] if ticks_shown is None else ticks_shown * tick
             key = packet.is_keyframe and packet.stream.type == "video"
-            extent.add(time * tick, (packet.duration or 0) * tick, key)
+            extent.add(time, (packet.duration or 0) * tick, key)
     ends = {index: extent.bounds(_longest(source, index))[1] for index, extent in extents.items()}
     lacking = _lacking(source, max(ends.values(), default=0.0))
     described: dict[str, list[dict[str, Any]]] = {"video": [], "audio": []}
@@ -110,7 +112,7 @@ def _audio(source: Source, stream: Any, extent: Extent) -> dict[str, Any]:
 def _rotation(source: Source, index: int) -> int:
     """Degrees; only a frame tells, so the first one is decoded."""
     again = Source(source.path, threads=1)
-    frame = next((frame for _, frame in again.frames(index, from_key=True)), None)
+    frame = next((frame for _, frame in again.frames(index, from_key=True) if frame), None)
     return frame.rotation % 360 if frame else 0
 
 
@@ -118,6 +120,8 @@ def _length(source: Source, stream: Any) -> float | None:
     """When the header says that this stream ends, in seconds since the container's start; None if it does not say."""
     if source.container.format.name in GUESSED:
         return None
+    if source.container.format.name == "avi":  # its seconds count a late stream twice, its pictures are right
+        return stream.frames * source.interval(stream.index) or None
     if stream.duration is not None and source.container.format.name != MATROSKA:  # there FFmpeg guesses
         return float((stream.duration + (stream.start_time or 0)) * stream.time_base) - source.start
     found = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))  # Matroska's
@@ -127,6 +131,6 @@ def _length(source: Source, stream: Any) -> float | None:
 def _lacking(source: Source, end: float) -> float:
     """Seconds of the whole file that its header promises beyond `end`, unless they may be those of other streams."""
     others = len(source.streams) != len(source.container.streams)
-    if source.container.duration is None or source.container.format.name in GUESSED or others:
+    if source.container.duration is None or source.container.format.name in GUESSED | {"avi"} or others:
         return 0.0
     return max(0.0, float(source.container.duration) / av.time_base - end)

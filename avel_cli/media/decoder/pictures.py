@@ -70,7 +70,7 @@ def write_pictures(source: Source, job: dict[str, Any], write: Callable[[bytes],
     """
     scale = Scaler(job["height"], job["width"], job["averaged"])
     fps, pace = job["fps"], job["pace"]
-    tick = float(source.streams[job["index"]].time_base)
+    tick, interval = float(source.streams[job["index"]].time_base), source.interval(job["index"])
     shown: Any = None  # and since when, and for how long its frame says
     begin = since = length = 0.0
     done = 0
@@ -78,6 +78,9 @@ def write_pictures(source: Source, job: dict[str, Any], write: Callable[[bytes],
     source.seek(job["begin"])
     for number, (time, frame) in enumerate(source.frames(job["index"], from_key=job["from_key"])):
         time = since + length if time is None else time - job["begin"]
+        if frame is None:
+            since = max(since, time)
+            continue
         if pace is not None:
             time = number / pace
         if shown is None:
@@ -87,7 +90,7 @@ def write_pictures(source: Source, job: dict[str, Any], write: Callable[[bytes],
             break
         done = _hold(shown, time - (0 if pace else EARLY), done, fps, scale, write)
         shown, since = frame, time
-        length = 1 / pace if pace else (frame.duration or 0) * tick
+        length = 1 / pace if pace else (frame.duration or 0) * tick or interval
         count = number
     if shown is None:
         return

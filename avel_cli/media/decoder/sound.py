@@ -43,6 +43,8 @@ def loudest(source: Source, index: int) -> tuple[int | None, float]:
     """
     mix, each, seconds = 0.0, np.zeros(0), 0.0
     for _, frame in source.frames(index):
+        if frame is None:
+            continue
         samples = channels(frame)
         if len(samples) != len(each):
             if each.any():
@@ -69,7 +71,7 @@ def first_that_sounds(source: Source, tracks: Iterable[int]) -> int | None:
     heard: set[int] = set()
     for packet in source.packets():
         index = packet.stream_index
-        if index not in wanted or index in heard:
+        if index not in wanted or index in heard or not packet.size:
             continue
         for frame in source.decoded(index, packet):
             if np.sqrt((channels(frame) ** 2).mean(1)).max(initial=0) > SILENCE:
@@ -185,5 +187,7 @@ def write_sound(source: Source, job: dict[str, Any], write: Callable[[bytes], No
         if time is not None and time >= until:
             track.silence_until(until - job["begin"])
             break
+        if frame is None:
+            continue
         track.add(None if time is None else time - job["begin"], channels(frame), frame.sample_rate)
     track.end()

@@ -79,6 +79,11 @@ class Source:
         """The container's time of its beginning, in seconds."""
         return float(self.container.start_time or 0) / av.time_base
 
+    def interval(self, index: int) -> float:
+        """Seconds from one picture to the next as the header says, 0 if it does not, or of sound."""
+        rate = self.streams[index].average_rate if self.streams[index].type == "video" else None
+        return float(1 / rate) if rate else 0.0
+
     def packets(self) -> Iterator[Any]:
         """All packets of all streams with their times put right, up to where the file can be read."""
         if not self.streams:
@@ -88,7 +93,7 @@ class Source:
         ticks = {index: float(stream.time_base) for index, stream in self.streams.items()}
         try:
             for packet in self.container.demux(list(self.streams.values())):
-                if packet.size:  # PyAV ends with an empty one for each stream
+                if packet.size or packet.dts is not None:  # PyAV ends with an empty one for each stream
                     self._put_right(packet, clock, ticks[packet.stream_index])
                     yield packet
         except (av.error.FFmpegError, ValueError) as error:
@@ -103,6 +108,8 @@ class Source:
     def frames(self, index: int, *, from_key: bool = False) -> Iterator[tuple[float | None, Any]]:
         """Decoded frames of one stream with their times in seconds since the container's start, None if unknown.
 
+        An empty packet, which repeats the picture before, gives its time and None in place of a frame.
+
         Args:
             index: of the stream.
             from_key: leave out what comes before the first packet that can be decoded on its own.
@@ -113,6 +120,9 @@ class Source:
                 if packet.stream_index != index or (from_key and not packet.is_keyframe):
                     continue
                 from_key = False
+                if not packet.size:
+                    yield (packet.dts if packet.pts is None else packet.pts) * tick, None
+                    continue
             for frame in self.decoded(index, packet):
                 ticks = frame.dts if frame.pts is None else frame.pts
                 yield (None if ticks is None else ticks * tick), frame
