@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 pytest.importorskip("transformers")
 pytest.importorskip("timm")
@@ -127,12 +128,30 @@ def test_detection_in_words_of_ones_own(made: tuple[Path, Any], capsys: pytest.C
         {"vision_config": {"architecture": "resnet50"}},
         {"vision_config": {"model_args": {"checkpoint_path": "/tmp/evil.pth"}}},
         {"vision_config": {"model_args": {"pretrained": True}}},
+        {"vision_config": {"model_args": [{"depth": 10**6}]}},
+        {"text_config": {"hidden_size": 10**9}},
+        {"text_config": {"num_hidden_layers": 10**5}},
         {"vision_config": {"model_args": {"pretrained_cfg": {"url": "http://example.org"}}}},
     ],
 )
 def test_configurations_that_reach_out_are_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="which is no part of a PE-AV"):
         check({"model_type": "pe_audio_video", **asked})
+
+
+def test_weights_that_are_not_whole_are_refused(tmp_path: Path, made: tuple[Path, Any]) -> None:
+    for path in made[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    state = load_file(tmp_path / "model.safetensors")
+    name = "audio_model.audio_head.proj.weight"
+    for broken, message in (
+        ({key: value for key, value in state.items() if key != name}, f"its weights lack {name}"),
+        (state | {name: state[name] * float("nan")}, f"{name} is not finite"),
+        ({name: state[name]}, "too few for"),
+    ):
+        save_file(broken, tmp_path / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(ModelError, match=message):
+            load(tmp_path, ["dog"])
 
 
 def test_folders_that_are_no_pe_av(tmp_path: Path, made: tuple[Path, Any]) -> None:

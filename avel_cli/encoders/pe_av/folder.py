@@ -12,6 +12,7 @@ from avel_cli.errors import ModelError
 
 KIND = "pe_audio_video"
 LARGEST_CONFIG = 1 << 20
+LARGEST, MOST_LAYERS = 1 << 20, 128  # of a size, and of a tower
 TOWER = re.compile(r"vit_pe_core_\w+")  # timm's names of PE's vision towers; others may be addresses
 # What timm would read files or open connections for.
 FORBIDDEN = ("pretrained", "checkpoint", "cache", "file", "path", "url", "hub")
@@ -54,6 +55,8 @@ def check(config: Any) -> None:
             bad = [name for name in value or () if any(word in str(name).lower() for word in FORBIDDEN)]
         else:
             bad = [key] if key == "auto_map" or (key == "architecture" and not TOWER.fullmatch(str(value))) else []
+        if isinstance(value, int) and not isinstance(value, bool) and "token" not in key:
+            bad = [key] if abs(value) > (MOST_LAYERS if key in ("num_hidden_layers", "depth") else LARGEST) else bad
         if bad:
             raise ModelError(f"config.json asks for {bad[0]} = {str(value)[:80]}, which is no part of a PE-AV")
 

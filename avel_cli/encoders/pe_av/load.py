@@ -65,11 +65,7 @@ def load(folder: Path, phrases: Sequence[str]) -> PEAV:
     check(read_config(folder))
     try:
         with _quietly():
-            from transformers import PeAudioVideoModel
-
-            model: Any = PeAudioVideoModel.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
-            )
+            model = _model(folder)
     except ImportError as error:
         raise SetupError(f"PE-AV needs transformers and timm ({error}): pip install 'avel[words]'") from None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
@@ -86,6 +82,32 @@ def load(folder: Path, phrases: Sequence[str]) -> PEAV:
         Affine(audio.text_audio_logit_scale, audio.text_audio_logit_bias),
         Affine(video.text_video_logit_scale, video.text_video_logit_bias),
     )
+
+
+def _model(folder: Path) -> Any:
+    """The network of transformers, whole; that the files can hold it is seen before memory is taken.
+
+    Raises:
+        ValueError: if weights are missing, of other sizes, or not finite.
+    """
+    from transformers import PeAudioVideoConfig, PeAudioVideoModel
+
+    config = PeAudioVideoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        wanted: Any = PeAudioVideoModel(config)
+    numbers = sum(parameter.numel() for parameter in wanted.parameters())
+    there = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    if there < 2 * numbers:  # two bytes each at least
+        raise ValueError(f"its weights have {there} bytes, too few for {numbers} numbers")
+    read: Any = PeAudioVideoModel.from_pretrained
+    model, told = read(
+        folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+    )
+    if bad := [*told["missing_keys"], *told["mismatched_keys"]]:
+        raise ValueError(f"its weights lack {bad[0]}, and {len(bad) - 1} more")
+    if broken := [name for name, value in model.named_parameters() if not value.isfinite().all()]:
+        raise ValueError(f"{broken[0]} is not finite")
+    return model
 
 
 @torch.inference_mode()
