@@ -224,6 +224,7 @@ class Detector:
                 **asdict(options),
                 "labels": list(options.labels),
                 "threshold": self.threshold,
+                **({"min_alone": min_alone} if getattr(self.localizer, "known_by", ()) else {}),
                 "precision": self.precision,
                 "frames_per_second": self.frames_per_second,
             },

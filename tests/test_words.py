@@ -28,6 +28,7 @@ def test_a_phrase_is_found_where_it_is_seen_and_heard(detector: Detector) -> Non
         (10, 15, "a helicopter", "both")
     ]
     assert found.labels == ("a helicopter", "glass breaking", "goldfish")
+    assert (found.parameters["min_score"], found.parameters["min_alone"]) == (0.225, 0.5)
     assert found.model["words"]["glass breaking"] == {"heard as": ["Glass", "Shatter"], "seen as": []}
 
 
