@@ -23,6 +23,7 @@ from avel_cli.errors import AvelError, SetupError, UsageError
 COMMANDS = {
     "detect": "avel_cli.cli.detect:detect",
     "report": "avel_cli.cli.report:report",
+    "clips": "avel_cli.cli.clips:clips",
     "extract": "avel_cli.cli.extract:extract",
     "query": "avel_cli.cli.query:query",
     "index": "avel_cli.cli.index:index",

@@ -27,13 +27,18 @@ def run(media: Media, output: Path, arguments: Sequence[str], *, before: Sequenc
         MediaError: if FFmpeg cannot do it, with its reason.
         SetupError: if there is no FFmpeg.
     """
-    source = ["-protocol_whitelist", "file", "-f", media.container.split(",")[0], "-i", f"file:{media.path.absolute()}"]
-    command = [find_ffmpeg(), "-nostdin", "-v", "error", "-y", *before, *source, *arguments]
+    command = [find_ffmpeg(), "-nostdin", "-v", "error", "-y", *before, *source(media), *arguments]
     command += ["-f", kind, f"file:{output.absolute()}"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
         lines = done.stderr[-ROOM:].decode(errors="replace").strip().splitlines()
         raise MediaError(f"{str(media.path)!r}: FFmpeg could not write from it: {lines[-1] if lines else 'no reason'}")
+
+
+def source(media: Media) -> list[str]:
+    """The film as input 0, taken for what `probe` took it for."""
+    kind = media.container.split(",")[0]
+    return ["-protocol_whitelist", "file", "-f", kind, "-i", f"file:{media.path.absolute()}"]
 
 
 def streams(media: Media, track: int | None = None) -> list[str]:
