@@ -56,7 +56,7 @@ def clips(
     \b
     avel clips films/ --label dog -o dogs
     """
-    from avel_cli.films.clips import cuts, keyframes, write_clip
+    from avel_cli.films.clips import cuts, write_clip
     from avel_cli.media import probe
 
     given = Sources(console, **settings)
@@ -75,11 +75,11 @@ def clips(
         if not parts:
             return
         media = probe(film, timeline.parameters.get("video_track"))
-        keys = [] if reencode else keyframes(media)
+        track = timeline.parameters.get("audio_track")
         for part in parts:
             target = output / f"{names[path].removesuffix('.avel')}.{part.name}"
             _refuse_existing(target, overwrite)
-            file, begin = write_clip(media, part, target, keys, timeline.parameters.get("audio_track"))
+            file, begin = write_clip(media, part, target, copying=not reencode, track=track)
             yield [file.name, str(film), begin, part.end, part.label, part.score, part.events]
 
     rows: list[list[Any]] = []

@@ -16,7 +16,8 @@ from avel_cli.timeline.events import Event
 from avel_cli.writers.files import atomic_path
 
 NEAR = 0.5  # seconds that a clip may begin early, so that it can be copied from a keyframe
-LAG = 0.001  # a seek to a keyframe's own time may come down to the one before
+PICTURE = 0.05  # seconds: that much later is the same picture
+LAG = 0.001  # by how much a keyframe's time may be rounded
 
 
 @dataclass(frozen=True)
@@ -72,22 +73,26 @@ def _cut(part: Sequence[Event], duration: float, padding: float) -> Cut:
     return Cut(begin, end, part[0].label, part[0].start, max(event.score for event in part), len(part))
 
 
-def keyframes(media: Media) -> list[float]:
-    """Times of the pictures that can be decoded on their own, in seconds since the file's start.
+def landing(media: Media, seconds: float) -> float | None:
+    """Where a copy from `seconds` on would really begin: the time of the keyframe that FFmpeg finds, if it finds one.
+
+    Containers do not list every keyframe, so it may be earlier than the last one.
 
     Raises:
         SetupError: if there is no FFmpeg.
     """
     if media.video is None:
-        return []
-    command = [find_ffmpeg(), "-nostdin", "-hide_banner", "-skip_frame", "nokey", *ffmpeg.source(media)]
-    command += ["-map", f"0:{media.video.index}", "-fps_mode", "passthrough", "-vf", "scale=16:16,showinfo"]
-    done = subprocess.run([*command, "-f", "null", "-"], stdin=subprocess.DEVNULL, capture_output=True)
-    return [float(time) for time in re.findall(rb"Parsed_showinfo.*? pts_time:([0-9.]+)", done.stderr)]
+        return None
+    command = [find_ffmpeg(), "-nostdin", "-hide_banner", "-copyts", "-start_at_zero", "-noaccurate_seek"]
+    command += ["-ss", f"{seconds + LAG:.6f}", *ffmpeg.source(media), "-map", f"0:{media.video.index}"]
+    command += ["-frames:v", "1", "-fps_mode", "passthrough", "-vf", "scale=16:16,showinfo", "-f", "null", "-"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+    found = re.search(rb"Parsed_showinfo.*? pts_time:(-?[0-9.]+)", done.stderr)
+    return max(float(found[1]), 0.0) if found else None
 
 
 def write_clip(
-    media: Media, cut: Cut, path: Path, keys: Sequence[float], track: int | None = None
+    media: Media, cut: Cut, path: Path, *, copying: bool = True, track: int | None = None
 ) -> tuple[Path, float]:
     """Write one clip: copied where a keyframe is near its begin, else encoded anew as H.264 and AAC.
 
@@ -95,7 +100,7 @@ def write_clip(
         media: the probed film.
         cut: the part.
         path: where to, without the extension.
-        keys: the film's `keyframes`; none leaves nothing to copy from.
+        copying: whether it may be copied.
         track: which sound, from 0; None takes the container's default.
 
     Returns:
@@ -105,15 +110,23 @@ def write_clip(
         InputError: if the clip cannot be written.
         SetupError: if there is no FFmpeg.
     """
-    near = [key for key in keys if cut.begin - NEAR <= key <= cut.start]
-    if near:
-        begin = min(near, key=lambda key: abs(key - cut.begin))
-        kind, extension = ("mp4", "mp4") if media.container.startswith("mov") else ("matroska", "mkv")
+    begin = _near(media, cut) if copying else None
+    if begin is not None:
+        kind = ("mp4", "mp4") if media.container.startswith("mov") else ("matroska", "mkv")
         try:
-            return _write(media, begin + LAG, cut.end - begin, ["-c", "copy"], path, (kind, extension), track), begin
+            return _write(media, begin + LAG, cut.end - begin, ["-c", "copy"], path, kind, track), begin
         except MediaError:  # the container does not hold such a codec
             pass
     return _write(media, cut.begin, cut.end - cut.begin, ffmpeg.H264, path, ("mp4", "mp4"), track), cut.begin
+
+
+def _near(media: Media, cut: Cut) -> float | None:
+    """A keyframe from which the clip can be copied: it is near the begin, and not after the first event's start."""
+    for wanted in dict.fromkeys((cut.begin, cut.start)):
+        found = landing(media, wanted)
+        if found is not None and cut.begin - NEAR <= found <= cut.start + PICTURE:
+            return found
+    return None
 
 
 def _write(
