@@ -16,6 +16,7 @@ from avel_cli.media import Media, find_ffmpeg
 from avel_cli.timeline.events import Timeline
 
 HOUR = 3600.0
+MOST = 12  # labels in the picture
 By = Literal["film", "clock"]
 
 
@@ -166,32 +167,35 @@ def taken(media: Media) -> datetime.datetime | None:
 
 
 def plot(summary: Summary, path: Path) -> None:
-    """A PNG of events by label, and of events by hour in the most frequent labels.
+    """A PNG of events by label, and by hour in the most frequent labels: of the clock if every film is dated.
 
     Raises:
         ImportError: if matplotlib is not installed.
     """
     from matplotlib.figure import Figure
 
-    most = [label for label, *_ in summary.labels[:12]]
-    by: By = "clock" if summary.dated else "film"
-    rows = [row for row in summary.rows if row.by == by and row.label in most]
-    names = list(dict.fromkeys(row.hour for row in rows))
+    most = summary.labels[:MOST]
     figure = Figure(figsize=(10, 3 + 0.25 * len(most)), layout="constrained")
     bars, grid = figure.subplots(1, 2)
-    bars.barh(_plain(most)[::-1], [count for _, count, _ in summary.labels[:12]][::-1], color="#33618f")
+    bars.barh(_plain(label for label, *_ in most[::-1]), [count for _, count, _ in most[::-1]], color="#33618f")
     bars.set(xlabel="events", title=f"{summary.films} films, {summary.seconds / HOUR:.2f} h")
-    cells = [[0] * len(names) for _ in most]
+    _plot_hours(grid, summary, [label for label, *_ in most])
+    figure.savefig(path, format="png", dpi=120, metadata={"Software": None})
+
+
+def _plot_hours(grid: Any, summary: Summary, labels: list[str]) -> None:
+    by: By = "clock" if summary.dated == summary.films else "film"
+    rows = [row for row in summary.rows if row.by == by and row.label in labels]
+    names = list(dict.fromkeys(row.hour for row in rows))
+    cells = [[0] * len(names) for _ in labels]
     for row in rows:
-        cells[most.index(row.label)][names.index(row.hour)] = row.events
-    if cells and names:
-        image = grid.imshow(cells, aspect="auto", cmap="cividis")
-        figure.colorbar(image, ax=grid, label="events")
+        cells[labels.index(row.label)][names.index(row.hour)] = row.events
+    if names:
+        grid.figure.colorbar(grid.imshow(cells, aspect="auto", cmap="cividis"), ax=grid, label="events")
     shown = range(0, len(names), max(1, len(names) // 8))
     grid.set_xticks(list(shown), [names[n] for n in shown], rotation=30, ha="right")
-    grid.set_yticks(range(len(most)), _plain(most))
+    grid.set_yticks(range(len(labels)), _plain(labels))
     grid.set(title="by hour of the clock" if by == "clock" else "by hour of film")
-    figure.savefig(path, format="png", dpi=120, metadata={"Software": None})
 
 
 def _plain(labels: Iterable[str]) -> list[str]:
