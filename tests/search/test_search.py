@@ -18,6 +18,7 @@ from avel_cli import Detector, InputError, UsageError
 from avel_cli.cli.main import run
 from avel_cli.encoders.classes import audioset, imagenet
 from avel_cli.encoders.vocabulary import Match, match, picture_classes
+from avel_cli.media import probe
 from avel_cli.search import entries
 from avel_cli.search.entries import Facts
 from avel_cli.search.find import find
@@ -182,3 +183,17 @@ def test_answers_as_json_and_wrong_questions(films: Path, tmp_path: Path, capsys
     assert run(["index", str(tmp_path)]) == 2
     with pytest.raises(UsageError, match="answers words, and there are none"):
         Detector("words.starter", device="cpu").detect(EXAMPLE)
+
+
+def test_moments_are_cut_out_and_nothing_is_replaced(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["find", str(films), "a helicopter", "--top-k", "1", "--clip", str(tmp_path / "clips")]
+    assert run(args) == 0
+    (clip,) = (tmp_path / "clips").iterdir()
+    assert clip.name.startswith("01.a_helicopter.00-00-10.000.")
+    assert probe(clip).duration == pytest.approx(5, abs=0.6)
+    before = clip.read_bytes()
+    assert run(args) == 2
+    assert "exists; choose another folder" in capsys.readouterr().err
+    assert clip.read_bytes() == before
