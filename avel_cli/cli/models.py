@@ -25,6 +25,7 @@ def models(ctx: click.Context) -> None:
     avel download cace-net.ave           fetch published weights
     """
     from avel_cli.hub import registry
+    from avel_cli.words import OFFLINE
 
     if ctx.invoked_subcommand is None:
         rows = [
@@ -38,7 +39,10 @@ def models(ctx: click.Context) -> None:
             ]
             for card in registry.models()
         ]
-        ctx.ensure_object(Console).table(["model", "labels", "size", "at hand", "licence", "description"], rows)
+        console = ctx.ensure_object(Console)
+        console.table(["model", "labels", "size", "at hand", "licence", "description"], rows)
+        names = ", ".join((OFFLINE, *registry.catalogue().repositories))
+        console.say(f"for words of your own, avel detect --words PHRASE: {names}")
 
 
 @models.command()
