@@ -24,6 +24,7 @@ COMMANDS = {
     "detect": "avel_cli.cli.detect:detect",
     "report": "avel_cli.cli.report:report",
     "clips": "avel_cli.cli.clips:clips",
+    "render": "avel_cli.cli.render:render",
     "summary": "avel_cli.cli.summary:summary",
     "extract": "avel_cli.cli.extract:extract",
     "query": "avel_cli.cli.query:query",
