@@ -42,7 +42,8 @@ def models(ctx: click.Context) -> None:
         console = ctx.ensure_object(Console)
         console.table(["model", "labels", "size", "at hand", "licence", "description"], rows)
         names = ", ".join((OFFLINE, *registry.catalogue().repositories))
-        console.say(f"for words of your own, avel detect --words PHRASE: {names}")
+        if rows:
+            console.say(f"for words of your own, avel detect --words PHRASE: {names}")
 
 
 @models.command()
