@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 
 import click
 import pytest
@@ -12,6 +13,15 @@ from avel_cli.cli.main import avel
 from avel_cli.errors import InputError, UsageError
 from avel_cli.timeline.events import Event, Timeline
 
+SAVED = {
+    "schema": "avel.timeline/1", "avel": "0.1.0", "file": "a.mp4", "duration": 9.0, "media": {}, "model": {},
+    "grid": {}, "parameters": {}, "labels": ["dog"], "events": [], "reason": None, "warnings": [],
+}  # fmt: skip
+WRONG = {
+    "file": 1, "duration": 1e999, "model": [], "parameters": [1], "labels": [1], "reason": 5, "warnings": [{}],
+    "scores": 1, "events": [{"start": 0, "end": 1, "label": 5, "score": 0.5}],
+}  # fmt: skip
+HOSTILE = [json.dumps({**SAVED, name: value}) for name, value in WRONG.items()]
 TIMELINE = Timeline(
     "a<b>.mp4",
     9.0,
@@ -41,7 +51,7 @@ def test_a_timeline_is_read_as_it_was_written(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", "{}", '{"schema": "avel.timeline/1", "avel": "0", "events": [1]}', "[" * 9999]
+    "text", ["{", "[]", "{}", *HOSTILE, '{"schema": "avel.timeline/1", "avel": "0", "events": [1]}', "[" * 9999]
 )
 def test_what_is_no_timeline_is_an_input_error(text, tmp_path) -> None:
     (tmp_path / "a.json").write_text(text)

@@ -57,7 +57,6 @@ def clips(
     avel clips films/ --label dog -o dogs
     """
     from avel_cli.films.clips import cuts, write_clip
-    from avel_cli.media import probe
 
     given = Sources(console, **settings)
     inputs = find_inputs(paths, recursive)
@@ -74,8 +73,7 @@ def clips(
         console.say(f"{path}: {len(parts)} clip{'s' * (len(parts) != 1)}")
         if not parts:
             return
-        media = probe(film, timeline.parameters.get("video_track"))
-        track = timeline.parameters.get("audio_track")
+        media, track = given.media(film, timeline)
         for part in parts:
             target = output / f"{names[path].removesuffix('.avel')}.{part.name}"
             _refuse_existing(target, overwrite)

@@ -42,9 +42,8 @@ def render(console: Console, /, path: Path, soft: bool, output: Path, overwrite:
     if output.exists() and film.exists() and output.samefile(film):
         raise UsageError(f"{output} is the film itself; give another name with -o")
     from avel_cli.films.render import add_subtitles, burn_in
-    from avel_cli.media import probe
 
     write = add_subtitles if soft else burn_in
-    media = probe(film, timeline.parameters.get("video_track"))
-    write(media, timeline, output, timeline.parameters.get("audio_track"))
+    media, track = given.media(film, timeline)
+    write(media, timeline, output, track)
     console.say(f"{path}: {len(timeline)} event{'s' * (len(timeline) != 1)} → {output}")

@@ -11,7 +11,7 @@ import click
 from avel_cli.cli import options, sources
 from avel_cli.cli.console import Console
 from avel_cli.cli.sources import Sources
-from avel_cli.errors import MediaError
+from avel_cli.errors import InputError, MediaError, UsageError
 from avel_cli.inputs import find_inputs
 from avel_cli.timeline.events import Timeline
 from avel_cli.writers.files import atomic_write, make_folder, plan_files
@@ -81,8 +81,6 @@ def report(
 
 def _plan(inputs: Sequence[Path], output: Path, overwrite: bool) -> dict[Path, list[Path]]:
     """The page of each input, and room for the index."""
-    from avel_cli.errors import UsageError
-
     if len(inputs) > 1 and (output / INDEX).exists() and not overwrite:
         raise UsageError(f"{output / INDEX} exists. Use --overwrite, or another folder with -o")
     make_folder(output)
@@ -95,20 +93,18 @@ def _plan(inputs: Sequence[Path], output: Path, overwrite: bool) -> dict[Path, l
 
 def _page(console: Console, timeline: Timeline, film: Path, folder: Path, embed: bool) -> str:
     from avel_cli.films.preview import preview
-    from avel_cli.media import probe
     from avel_cli.report.page import film_page, link
     from avel_cli.report.strips import Strips
 
     if not film.is_file():
         console.say(f"warning: {film} is not there, so the page shows the events alone; see --films")
         return film_page(timeline)
-    track = timeline.parameters.get("audio_track")
     strips, address = Strips(), link(film, folder)
     try:
-        media = probe(film, timeline.parameters.get("video_track"))
+        media, track = Sources.media(film, timeline)
         strips = _strips(console, media, track)
         address = preview(media, track) if embed else address
-    except MediaError as error:
+    except InputError as error:
         console.say(f"warning: {error}")
     return film_page(timeline, address, strips)
 

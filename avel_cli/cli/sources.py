@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,8 +16,10 @@ from avel_cli.cli.options import Command
 from avel_cli.errors import InputError
 from avel_cli.timeline.events import Timeline
 
+if TYPE_CHECKING:
+    from avel_cli.media import Media
+
 SAVED = ".json"
-T = TypeVar("T")
 
 
 def detecting(command: Command) -> Command:
@@ -87,6 +89,21 @@ class Sources:
             return path
         name = timeline.file.replace("\\", "/").rpartition("/")[2]
         return (self._films or path.parent) / (name or "film")
+
+    @staticmethod
+    def media(film: Path, timeline: Timeline) -> tuple[Media, int | None]:
+        """The facts of a film, and the sound that the timeline was made from; None is the default.
+
+        Raises:
+            InputError: if the file cannot be read, or has no such tracks.
+        """
+        from avel_cli.media import probe
+
+        video, audio = (timeline.parameters.get(f"{kind}_track") for kind in ("video", "audio"))
+        media = probe(film, video if isinstance(video, int) else None)
+        if isinstance(audio, int) and not 0 <= audio < len(media.audio):
+            raise InputError(f"{str(film)!r} has no audio track {audio}, from which the timeline was made")
+        return media, audio if isinstance(audio, int) else None
 
     def _filtered(self, timeline: Timeline) -> Timeline:
         from dataclasses import replace

@@ -58,6 +58,7 @@ def read_json(path: Path) -> Timeline:
             raise ValueError("another schema")
         found.pop("avel")
         best = found.pop("best", None)
+        _check_types(found)
         return Timeline(
             **{
                 **found,
@@ -71,6 +72,27 @@ def read_json(path: Path) -> Timeline:
         raise InputError(f"{path}: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not a timeline of avel ({SCHEMA}): {error}") from None
+
+
+def _check_types(found: dict[str, Any]) -> None:
+    """Of what `Timeline` takes as it is; files come from strangers."""
+    kinds: dict[str, Any] = {
+        "file": str,
+        "duration": (int, float),
+        "media": dict,
+        "model": dict,
+        "grid": dict,
+        "parameters": dict,
+    }
+    kinds |= {"labels": list, "events": list, "warnings": list}
+    for name, kind in kinds.items():
+        if not isinstance(found[name], kind):
+            raise ValueError(f"{name} is of another type")
+    texts = [*found["labels"], *found["warnings"], *(event["label"] for event in found["events"])]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(found.get("reason"), str | None):
+        raise ValueError("a label, a warning or the reason is no text")
+    if not 0 <= found["duration"] < float("inf") or not isinstance(found.get("scores"), dict | None):
+        raise ValueError("the duration or the scores cannot be")
 
 
 def _event(event: Event) -> dict[str, Any]:

@@ -72,3 +72,9 @@ def test_what_cannot_be_written_is_told(film, tmp_path, capsys) -> None:
         assert run(["render", events, *arguments, "-q"]) == code
         assert told in capsys.readouterr().err
     assert not (tmp_path / "a.mp4").exists()
+
+
+def test_a_track_that_is_not_there_is_told(film, tmp_path, capsys) -> None:
+    Timeline("film.mp4", 6.0, (Event(0, 1, "dog", 0.5),), parameters={"audio_track": 9}).write(tmp_path / "a.json")
+    assert run(["render", str(tmp_path / "a.json"), "-o", str(tmp_path / "out.mp4"), "-q"]) == 3
+    assert "has no audio track 9" in capsys.readouterr().err
