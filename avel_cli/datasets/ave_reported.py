@@ -41,6 +41,7 @@ REPORTED = (
     Reported("CACE-Net, no guidance, no contrast", "full", 78.26, f"{_PAPER} 1"),
     Reported("CACE-Net, audio guides, no contrast", "full", 78.83, f"{_PAPER} 1, visual-only"),
     Reported("CACE-Net, vision guides, no contrast", "full", 77.23, f"{_PAPER} 1, audio-only"),
+    Reported("CACE-Net, audio guides, contrast", "full", 78.93, f"{_PAPER} 4"),
     Reported("CACE-Net, co-guidance, no contrast", "full", 80.30, f"{_PAPER} 1; 2, lambda 0"),
     *(
         Reported(f"CACE-Net, lambda {value}", "full", accuracy, f"{_PAPER} 2")
@@ -48,5 +49,6 @@ REPORTED = (
     ),
     Reported("CACE-Net, lambda 0.6, also for the category", "full", 80.65, f"{_PAPER} 2"),
     Reported("CMRAN, released checkpoint", "full", 76.095, "github.com/FloretCat/CMRAN, supv_test.sh"),
+    Reported("CSS", "weak", 76.8, "CSS-Net, abstract"),
     Reported("CMRAN, released checkpoint", "weak", 72.363, "github.com/FloretCat/CMRAN, weakly_test.sh"),
 )

@@ -132,3 +132,17 @@ def test_layers_of_an_encoder_start_alike_and_are_not_shared() -> None:
 def test_a_configuration_that_cannot_work_is_refused(changes, message) -> None:
     with pytest.raises(ValueError, match=message):
         small(**changes)
+
+
+def test_the_category_takes_the_enhanced_features_where_that_is_asked_for() -> None:
+    """Table 2, the row with an asterisk."""
+    torch.manual_seed(0)
+    plain = CACENet(CACENetConfig(d_model=16, visual_dim=8)).eval()
+    both = CACENet(CACENetConfig(d_model=16, visual_dim=8, enhance_category=True)).eval()
+    both.load_state_dict(plain.state_dict())
+    audio, visual = torch.randn(2, 10, 128), torch.randn(2, 10, 3, 3, 8)
+    with torch.no_grad():
+        off, on = ([network(audio, visual, enhance=enhance) for network in (plain, both)] for enhance in (False, True))
+    torch.testing.assert_close(off[0].category_logits, off[1].category_logits)
+    torch.testing.assert_close(on[0].event_logits, on[1].event_logits)
+    assert (on[0].category_logits - on[1].category_logits).abs().max() > 1e-3

@@ -106,7 +106,11 @@ def test_there_is_a_recipe_for_every_published_run():
     lambdas = {c.event_lambda for name, c in configs.items() if hasattr(c, "event_lambda")}
     assert lambdas == {0.2, 0.4, 0.6, 0.8}
     assert {c.psi for c in configs.values()} == {0.15, 0.3, 0.45}
-    assert configs["cace-net.ave-psi-0"].guide == "audio-guide"
+    assert configs["cace-net.ave-psi-0"] == configs["cace-net.ave-audio-guide"]
+    assert not any(configs[f"cace-net.ave-psi-{psi}"].contrastive for psi in ("0", "0.15", "0.45"))
+    bece = configs["cace-net.ave-bece"]
+    assert (bece.guide, bece.contrastive, bece.event_lambda) == ("audio-guide", True, 0.6)
+    assert [name for name, c in configs.items() if getattr(c, "enhance_category", False)] == ["cace-net.ave-category"]
     assert {found.loss_weights().contrastive for found in loaded.values() if found.network == "cace-net"} == {
         1,
         2,
@@ -256,6 +260,8 @@ def test_the_weak_network_has_the_sizes_of_what_it_was_made_from():
     assert (audio.encoder.project.in_features, visual.encoder.project.in_features) == (128, 512)
     config = WeakCACENetConfig()
     assert (config.alpha, config.beta, config.gamma) == (0.2, 0.5, 0.5)
+    assert (config.guide_dropout, config.fusion_dropout, config.dropout) == (0.2, 0.2, 0.1)
+    assert model.visual_adapter[-1].p == 0.1
     with pytest.raises(ValueError, match="guide is 'x'"):
         WeakCACENetConfig(guide="x")  # type: ignore[arg-type]
 
@@ -280,8 +286,8 @@ def test_the_weak_network_says_what_its_formulas_say():
         model.get_submodule(name).register_forward_hook(keep(name))
     with torch.no_grad():
         output = model(made.audio, made.visual)
-        gate_a = model.audio.gate(kept["visual.encoder"]).sigmoid()
-        gate_v = model.visual.gate(kept["audio.encoder"]).sigmoid()
+        gate_a = model.audio.gate(kept["audio.encoder"]).sigmoid()
+        gate_v = model.visual.gate(kept["visual.encoder"]).sigmoid()
         heard = kept["audio.decoder"] * (0.8 + 0.2 * gate_a)
         seen = kept["visual.decoder"] * (0.8 + 0.2 * gate_v)
         cas = model.audio.class_activation(heard).sigmoid() + model.visual.class_activation(seen).sigmoid()

@@ -46,6 +46,7 @@ class CACENetConfig:
         alpha: strength of the gate of one modality on the other.
         gamma: share of the class activation score in the category logits.
         event_lambda: share of the contrastive features in the event head (lambda in the paper).
+        enhance_category: add these features to those of the category head too (Table 2, the row with an asterisk).
         contrastive: whether there is a contrastive encoder at all.
         guide_dropout: after the adapters and the attentions of the guidance.
         dropout: in encoders and decoders, and on the residual branch of the interaction.
@@ -65,6 +66,7 @@ class CACENetConfig:
     alpha: float = 0.1
     gamma: float = 0.3
     event_lambda: float = 0.6
+    enhance_category: bool = False
     contrastive: bool = True
     guide_dropout: float = 0.2
     dropout: float = 0.1
@@ -378,7 +380,6 @@ class CACENet(Localizer):
                 In evaluation `q` and `k` are None without it.
         """
         fused, gate, av_score = self.fuse(audio, visual)
-        category_logits = self.category_head(fused.amax(dim=1)) + self.config.gamma * av_score
         event_features, q, k = fused, None, None
         if self.contrast is not None:
             encoded = self.contrast(fused).relu()
@@ -390,6 +391,8 @@ class CACENet(Localizer):
                 q = F.normalize(encoded, dim=-1)
                 k = F.normalize(self.contrast(fused + NOISE_STD * noise).relu(), dim=-1)
         event_logits = self.event_head(event_features).squeeze(-1)
+        category_features = event_features if self.config.enhance_category else fused
+        category_logits = self.category_head(category_features.amax(dim=1)) + self.config.gamma * av_score
         return CACENetOutput(event_logits, category_logits, gate, av_score, q, k)
 
     def advance(self, weights: CACENetWeights, step: int, steps: int) -> None:

@@ -27,6 +27,7 @@ from avel_cli.localizers.cace_net.network import (
 )
 
 HEADS = 2  # of the interaction
+ADAPTER_DROPOUT = 0.1  # of CMBS's weak model; the attention of its guidance has 0.2
 CERTAIN = 1e-6  # gates are kept this far from 0 and 1, where they have no logit
 
 
@@ -47,9 +48,9 @@ class WeakCACENetConfig:
     beta: float = 0.5
     alpha: float = 0.2
     gamma: float = 0.5
-    guide_dropout: float = 0.1
+    guide_dropout: float = 0.2
     dropout: float = 0.1
-    fusion_dropout: float = 0.1
+    fusion_dropout: float = 0.2
 
     def __post_init__(self) -> None:
         self.shared()
@@ -104,9 +105,9 @@ class WeakCACENet(Localizer):
         self.config = config or WeakCACENetConfig()
         shared = self.config.shared()
         audio, visual = shared.audio_width, shared.visual_width
-        self.visual_adapter = adapter(shared.visual_dim, visual, shared.guide_dropout)
+        self.visual_adapter = adapter(shared.visual_dim, visual, ADAPTER_DROPOUT)
         fits = shared.audio_dim == audio
-        self.audio_adapter = nn.Identity() if fits else adapter(shared.audio_dim, audio, shared.guide_dropout)
+        self.audio_adapter = nn.Identity() if fits else adapter(shared.audio_dim, audio, ADAPTER_DROPOUT)
         self.guidance = CoGuidance(shared)
         self.audio = WeakStream(audio, shared)
         self.visual = WeakStream(visual, shared)
@@ -122,7 +123,8 @@ class WeakCACENet(Localizer):
         seen = self.visual_adapter(visual.flatten(2, 3))
         heard, seen = self.guidance(self.audio_adapter(audio), seen)
         audio_code, visual_code = self.audio.encoder(heard), self.visual.encoder(seen)
-        audio_gate, visual_gate = self.audio.gate(visual_code).sigmoid(), self.visual.gate(audio_code).sigmoid()
+        # each stream is weighed by a gate of its own code, as in CMBS's weak model (not in its supervised one)
+        audio_gate, visual_gate = self.audio.gate(audio_code).sigmoid(), self.visual.gate(visual_code).sigmoid()
         heard = self._mixed(self.audio.decoder(heard, visual_code), audio_gate)
         seen = self._mixed(self.visual.decoder(seen, audio_code), visual_gate)
         activation = self.audio.class_activation(heard).sigmoid() + self.visual.class_activation(seen).sigmoid()
