@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
 from avel_cli.datasets.ave import AVE, Split, check, load_splits
+from avel_cli.datasets.ave_files import ANNOTATIONS
 from avel_cli.datasets.ave_reported import REPORTED
 from avel_cli.datasets.base import DataSet, Request
 from avel_cli.errors import UsageError
+from avel_cli.hub.weights_file import sha256
 from avel_cli.localizers.base import Localizer, Supervision
 from avel_cli.tasks.base import Data
 
@@ -51,8 +53,17 @@ def open_ave(request: Request) -> Data:
     first = next(iter(parts.values()))
     if "train" in request.parts:
         _check_encoders(request.encoders, first, folder)
+    annotations = folder / ANNOTATIONS.name
+    if not is_published(annotations):
+        note = f"{annotations}: not the published file, so reported figures, which are of other clips, are left out"
+        return replace(of_clips(parts, first.names, request.encoders), note=note)
     reported = tuple(row for row in REPORTED if row.supervision == supervision)
     return of_clips(parts, first.names, request.encoders, reported)
+
+
+def is_published(annotations: Path) -> bool:
+    """Whether these are AVE's own annotations, so that figures of papers are of the same clips."""
+    return sha256(annotations) == ANNOTATIONS.digest
 
 
 def of_clips(parts: Any, names: tuple[str, ...], encoders: tuple[str, ...], reported: tuple[Any, ...] = ()) -> Data:

@@ -12,7 +12,7 @@ from avel_cli.metrics import plots
 from avel_cli.metrics.clips import AVEFigures
 from avel_cli.metrics.detection import TIOUS, DetectionResult, Floats
 from avel_cli.metrics.matching import NOTE
-from avel_cli.metrics.report import Report, percent
+from avel_cli.metrics.report import Report, as_reported, percent
 from avel_cli.tasks.base import Data
 
 DRAWN = 6  # classes whose curves are drawn, those with the most events
@@ -47,7 +47,7 @@ def of_clips(subject: Subject, figures: AVEFigures, data: Data, out: Path) -> Re
     for name in ("event_rate", "background_rate", "category_accuracy", "event_f1"):
         rows.append([name.replace("_", " "), percent(getattr(figures, name)), ""])
     rows += [[name, percent(value), "needs no model"] for name, value in figures.reference.items()]
-    rows += [[f"reported: {row.system}", percent(*row.cells().values()), row.source] for row in data.reported]
+    rows += [[f"reported: {row.system}", *map(as_reported, row.cells().values()), row.source] for row in data.reported]
     values = {**subject.facts(), "readings": figures.cells(), **figures.to_dict(), "reported": _reported(data)}
     title = f"test split, {figures.segments} segments"
     return Report(title, ["figure", "percent", "source"], rows, values, [f"pictures in {out}"])
@@ -66,7 +66,7 @@ def of_videos(subject: Subject, result: DetectionResult, data: Data, out: Path) 
     rows = [_row(subject.name, sum(result.events), result.mean, subject.selection)]
     rows += [_row(name, "", found.mean, "needs no model") for name, found in data.baselines.items()]
     for row in data.reported:
-        told = [f"{value:.1f}" for value in row.cells().values()]
+        told = [as_reported(value) for value in row.cells().values()]
         rows.append([f"reported: {row.system}", "", *[""] * (len(TIOUS) + 1 - len(told)), *told, row.source])
     rows += [
         _row(part.name, part.events, part.mean) if part.events else [part.name, "0", *["-"] * (len(TIOUS) + 1), ""]

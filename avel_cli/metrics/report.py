@@ -26,6 +26,11 @@ class Report:
     notes: Sequence[str] = field(default=())
 
 
+def as_reported(value: float) -> str:
+    """A percentage with the digits that its source gives, one at least."""
+    return f"{value:.1f}" if value == round(value, 1) else f"{value:g}"
+
+
 def percent(value: float | None) -> str:
     """A percentage for a table; a dash where there is none."""
     return "-" if value is None else f"{value:.2f}"

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from avel_cli import encoders, localizers
 from avel_cli.cli.main import run
-from avel_cli.datasets import ave
+from avel_cli.datasets import ave, ave_clips
 from avel_cli.datasets.ave import Annotations, Clip
 from avel_cli.datasets.ave_clips import WIDTHS
 from avel_cli.errors import ModelError
@@ -49,6 +49,14 @@ def some_clips() -> tuple[list[Clip], dict[str, list[int]]]:
             chosen |= dict.fromkeys([row for row in rows if real.categories[row] == category][:count], split)
     rows = sorted(chosen)
     return [real.clips[row] for row in rows], {s: [rows.index(r) for r in rows if chosen[r] == s] for s in TAKEN}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def taken_for_published():
+    """A few of AVE's clips stand for all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ave_clips, "is_published", lambda path: True)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -115,7 +123,13 @@ def test_eval_of_the_weights_gives_the_figures_of_the_run_and_pictures(large, tm
     assert all((tmp_path / f"cace-net.ave.{name}.png").is_file() for name in ("confusion", "classes"))
     assert run(command) == 0
     table = capsys.readouterr().out
-    assert "reported: CACE-Net\t80.80" in table and "always background" in table
+    assert "reported: CACE-Net\t80.8\t" in table and "always background" in table
+    assert "released checkpoint\t80.796\t" in table
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ave_clips, "is_published", lambda path: False)
+        assert run(command) == 0
+    told = capsys.readouterr()
+    assert "reported: " not in told.out and "reported figures, which are of other clips, are left out" in told.err
     assert run([*command, "--task", "weak"]) == 2
     assert "no weak protocol" in capsys.readouterr().err
 
@@ -187,7 +201,7 @@ def test_weak_training_has_both_readings_in_its_evaluation(small, tmp_path, caps
     assert run(command) == 0
     report = json.loads(capsys.readouterr().out)
     assert len(report["readings"]) == 2
-    assert [row["system"] for row in report["reported"]] == ["CMRAN, released checkpoint"]
+    assert [row["system"] for row in report["reported"]] == ["CSS", "CMRAN, released checkpoint"]
 
 
 @pytest.mark.parametrize(
