@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ NOTE = "avel: "
 def main(text: str) -> int:
     """Do the job; gives the exit code."""
     _end_with_parent()
+    warnings.simplefilter("ignore")  # numpy's, of damaged samples
     job = json.loads(text)
     write = _writer()
     try:
