@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from avel_cli.media import find_ffmpeg
+from imageio_ffmpeg import get_ffmpeg_exe
 
 Maker = Callable[..., Path]
 
@@ -31,8 +30,8 @@ def clips(shared: Path) -> Path:
 
 
 def run_ffmpeg(path: Path, *arguments: str) -> Path:
-    """Write `path` with FFmpeg and hand it back."""
-    command = [find_ffmpeg(), "-nostdin", "-v", "error", "-y", *arguments, f"file:{path}"]
+    """Write `path` with FFmpeg, of one version on every machine, and hand it back."""
+    command = [get_ffmpeg_exe(), "-nostdin", "-v", "error", "-y", *arguments, f"file:{path}"]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     return path
 
