@@ -26,7 +26,7 @@ LAYERS = [
     {"tasks"},
     {"localizers", "encoders"},
     {"metrics", "recipes", "hub"},
-    {"report", "summary"},
+    {"report", "summary", "batch"},
     {"films"},
     {"writers", "timeline"},
     {"media"},

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from avel_cli.cli import options
+from avel_cli.cli.batches import batching, opened, tell
 from avel_cli.cli.console import Console
-from avel_cli.errors import InputError, UsageError
+from avel_cli.errors import AvelError, InputError, UsageError
 from avel_cli.inputs import find_inputs, with_lists
 from avel_cli.timeline.events import Timeline
 from avel_cli.writers import ONE_TIMELINE, WRITERS, write_file
-from avel_cli.writers.files import plan_files
 from avel_cli.writers.subtitles import clock
 
 if TYPE_CHECKING:
+    from avel_cli.batch.run import Batch, Turn
     from avel_cli.pipeline import Detector, Options
 
 log = logging.getLogger("avel")
@@ -87,6 +89,7 @@ STDOUT = "-"
 @click.option("--strict", is_flag=True, help="Fail on files that can be decoded in part only.")
 @click.option("--overwrite", is_flag=True, help="Replace existing results.")
 @click.option("--skip-existing", is_flag=True, help="Leave existing results, and inputs that have all of theirs.")
+@batching
 @options.verbosity
 @click.pass_obj
 def detect(
@@ -106,6 +109,10 @@ def detect(
     precision: str,
     frames_per_second: int | None,
     offline: bool,
+    retry_failed: bool,
+    fail_fast: bool,
+    shard: tuple[int, int] | None,
+    summary: Path | None,
     **filters: Any,
 ) -> None:
     """Find events that are both seen and heard in local video files.
@@ -113,24 +120,38 @@ def detect(
     PATH is a file, a folder, or @list.txt with one of these per line. Results are named after their input:
     clip.mp4 makes clip.avel.csv; where that name would be shared, folder_clip.mp4.avel.csv.
 
+    With several inputs the folder of results keeps a journal: the same command again does what is new, changed or was
+    interrupted, and several at once share the work.
+
     \b
     avel detect clip.mp4 --words "a dog barking" --words "glass breaking"
     """
     filters = part_of(filters)
     inputs = find_inputs(paths, recursive)
     settings = {"precision": precision, "frames_per_second": frames_per_second, "offline": offline, "device": device}
-    load = cache(partial(load_detector, console, model, tuple(with_lists(words)), weights, settings, filters))
+    phrases = tuple(with_lists(words))
+    load = cache(partial(load_detector, console, model, phrases, weights, settings, filters))
+    from avel_cli.batch.run import Batch, in_shard
+
+    if summary:
+        from avel_cli.batch.summary import check
+
+        check(summary)
     if output == STDOUT:
+        inputs = [path for path in inputs if shard is None or in_shard(path, *shard)]
         write = WRITERS[_stdout_format(formats, len(inputs))]
-        timelines = _timelines(console, {path: [] for path in inputs}, load, explain)
-        write(timelines, console.result_stream())
+        with _summed_up(Batch({path: [] for path in inputs}), summary) as batch:
+            write(_timelines(console, batch, load, explain, fail_fast), console.result_stream())
         return
-    plan = plan_files(inputs, formats, Path(output), overwrite=overwrite, skip_existing=skip_existing)
-    if len(plan) < len(inputs):
-        console.say(f"{len(inputs) - len(plan)} of {len(inputs)} inputs skipped, their results exist")
-    for timeline in _timelines(console, plan, load, explain):
-        if timeline.events and console.shows_tables:
-            _show(console, timeline)
+    asked = {"model": model, "words": phrases, "weights": weights, **settings, **filters}
+    flags = {"overwrite": overwrite, "skip_existing": skip_existing, "retry_failed": retry_failed, "shard": shard}
+    with (
+        opened(console, inputs, formats, Path(output), asked=asked, **flags) as batch,  # type: ignore[arg-type]
+        _summed_up(batch, summary),
+    ):
+        for timeline in _timelines(console, batch, load, explain, fail_fast):
+            if timeline.events and console.shows_tables:
+                _show(console, timeline)
 
 
 def part_of(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,41 +219,82 @@ def load_detector(
     return detector, Options(**filters | {"labels": labels})
 
 
+@contextmanager
+def _summed_up(batch: Batch, file: Path | None) -> Iterator[Batch]:
+    """Write the summary of a batch, however it ends, if one is asked for."""
+    try:
+        yield batch
+    finally:
+        if file:
+            from avel_cli.batch.summary import write
+
+            write(file, batch.outcomes)
+
+
 def _timelines(
     console: Console,
-    plan: Mapping[Path, Sequence[Path]],
+    batch: Batch,
     load: Callable[[], tuple[Detector, Options]],
     explain: bool,
+    fail_fast: bool,
 ) -> Iterator[Timeline]:
     """The timelines of the inputs, once their result files are written; errors are said as they come.
 
     Raises:
-        InputError: after the last input, if any of them failed; of a single input, its own.
+        InputError: after the last input, if any of them failed, or at once with `fail_fast`; of a single input, its
+            own.
     """
-    failed = 0
-    for number, (path, files) in enumerate(plan.items(), 1):
+    from avel_cli.batch.run import Outcome
+
+    for turn in batch.turns():
+        begun = time.monotonic()
         try:
-            if not os.path.exists(path):
-                raise InputError(f"{str(path)!r} does not exist")
-            detector, chosen = load()
-            begun = time.monotonic()
-            with console.progress(f"{number}/{len(plan)} {path.name}") as listener:
-                timeline = detector.detect(path, chosen, listener)
-            log.info("%s: %.1f s of media in %.1f s", path, timeline.duration, time.monotonic() - begun)
-            for file in files:
-                write_file(timeline, file)
-        except InputError as error:
-            if len(plan) == 1:
+            timeline = _detected(console, turn, len(batch.plan), load)
+        except Exception as error:
+            failure = _failure(turn.path, error)
+            if failure is None:
                 raise
-            console.fail(error)
-            failed += 1
+            batch.end(turn.path, Outcome("failed", str(failure), seconds=time.monotonic() - begun))
+            if len(batch.plan) == 1:
+                raise
+            if fail_fast:
+                raise failure from error
+            console.fail(error, str(failure))
         else:
-            _report(console, timeline, files)
+            seconds = time.monotonic() - begun
+            batch.end(turn.path, Outcome("done", "", len(timeline.events), timeline.duration, seconds))
+            _report(console, timeline, turn.files)
             if explain:
                 _explain(console, timeline)
             yield timeline
-    if failed:
-        raise InputError(f"{failed} of {len(plan)} inputs failed")
+    tell(console, batch)
+    if failed := batch.counts["failed"] + batch.counts["failed before"]:
+        raise InputError(f"{failed} of {len(batch.plan)} inputs failed")
+
+
+def _detected(console: Console, turn: Turn, count: int, load: Callable[[], tuple[Detector, Options]]) -> Timeline:
+    """The timeline of one input, whose result files are written."""
+    if turn.problem:
+        raise turn.problem
+    if not os.path.exists(turn.path):
+        raise InputError(f"{str(turn.path)!r} does not exist")
+    detector, chosen = load()
+    begun = time.monotonic()
+    with console.progress(f"{turn.number}/{count} {turn.path.name}") as listener:
+        timeline = detector.detect(turn.path, chosen, listener)
+    log.info("%s: %.1f s of media in %.1f s", turn.path, timeline.duration, time.monotonic() - begun)
+    for file in turn.files:
+        write_file(timeline, file)
+    return timeline
+
+
+def _failure(path: Path, error: Exception) -> InputError | None:
+    """The error as one of this input, or None if it is one of the whole batch."""
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, AvelError):
+        return None
+    return InputError(f"{path}: failed unexpectedly, please report it with the output of --debug: {error!r}")
 
 
 def _report(console: Console, timeline: Timeline, files: Sequence[Path]) -> None:

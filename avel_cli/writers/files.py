@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
@@ -61,18 +61,47 @@ def plan_files(
     Raises:
         UsageError: if the folder cannot be written, if both flags are set, or if a result exists and neither is.
     """
+    plan = name_files(inputs, formats, folder)
+    plan = check_existing(plan, overwrite=overwrite, skip_existing=skip_existing)
+    make_folder(folder)
+    return plan
+
+
+def name_files(inputs: Sequence[Path], formats: Sequence[str], folder: Path) -> dict[Path, list[Path]]:
+    """The result files of each input; see `result_names`."""
+    outputs = output_paths([Path(os.path.abspath(path)) for path in inputs], formats, folder)
+    return dict(zip(inputs, outputs, strict=True))
+
+
+def check_existing(
+    plan: Mapping[Path, Sequence[Path]],
+    *,
+    overwrite: bool,
+    skip_existing: bool,
+    ours: Callable[[], Collection[Path]] = tuple,
+) -> dict[Path, list[Path]]:
+    """The files of a plan that are to be written, by input.
+
+    Args:
+        plan: the result files of each input.
+        overwrite: existing results may be replaced.
+        skip_existing: existing results stay, and inputs that have all of theirs are left out.
+        ours: gives existing results that stop nothing; asked after these were looked for.
+
+    Raises:
+        UsageError: if both flags are set, or if a result exists and neither is.
+    """
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other")
-    outputs = output_paths([Path(os.path.abspath(path)) for path in inputs], formats, folder)
-    plan = dict(zip(inputs, outputs, strict=True))
-    existing = [file for files in outputs for file in files if os.path.lexists(file)]
+    existing = {file: None for files in plan.values() for file in files if os.path.lexists(file)}
     if skip_existing:
         plan = {path: [file for file in files if file not in existing] for path, files in plan.items()}
     elif existing and not overwrite:
-        more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
-        raise UsageError(f"{existing[0]} exists{more}. Use --overwrite, --skip-existing, or another folder with -o")
-    make_folder(folder)
-    return {path: files for path, files in plan.items() if files}
+        known = ours()
+        if strange := [file for file in existing if file not in known]:
+            more = f" (and {len(strange) - 1} more)" if len(strange) > 1 else ""
+            raise UsageError(f"{strange[0]} exists{more}. Use --overwrite, --skip-existing, or another folder with -o")
+    return {path: list(files) for path, files in plan.items() if files}
 
 
 def output_paths(inputs: Sequence[Path], formats: Sequence[str], folder: Path) -> list[list[Path]]:
