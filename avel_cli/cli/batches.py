@@ -59,7 +59,7 @@ def batching(command: Command) -> Command:
 def opened(
     console: Console,
     inputs: Sequence[Path],
-    formats: Sequence[str],
+    extensions: Sequence[str],
     folder: Path,
     *,
     overwrite: bool,
@@ -73,7 +73,7 @@ def opened(
     Args:
         console: is told what is skipped.
         inputs: all of them; their results are called the same in every shard.
-        formats: names of formats.
+        extensions: how the results of an input end, without the leading dot.
         folder: of the results, made if it is missing.
         overwrite: see `avel detect`, as are the next three.
         skip_existing: …
@@ -89,7 +89,7 @@ def opened(
     from avel_cli.batch.run import Batch, in_shard
 
     begun = time.time()
-    named = name_files(inputs, formats, folder)
+    named = name_files(inputs, extensions, folder)
     mine = {path: files for path, files in named.items() if shard is None or in_shard(path, *shard)}
     several = len(inputs) > 1
     plan = check_existing(

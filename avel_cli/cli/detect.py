@@ -16,10 +16,11 @@ import click
 from avel_cli.cli import options
 from avel_cli.cli.batches import batching, opened, tell
 from avel_cli.cli.console import Console
+from avel_cli.cli.formats import formats, stdout_format
 from avel_cli.errors import AvelError, InputError, UsageError
 from avel_cli.inputs import find_inputs, with_lists
 from avel_cli.timeline.events import Timeline
-from avel_cli.writers import ONE_TIMELINE, WRITERS, write_file
+from avel_cli.writers import WRITERS, extension, write_file
 from avel_cli.writers.subtitles import clock
 
 if TYPE_CHECKING:
@@ -41,16 +42,7 @@ STDOUT = "-"
     help='Find this in place of a model\'s labels, such as "glass breaking", or what stands in @words.txt, a phrase a '
     "line; may be given several times.",
 )
-@click.option(
-    "-f",
-    "--format",
-    "formats",
-    type=click.Choice(list(WRITERS)),
-    multiple=True,
-    default=["csv"],
-    show_default=True,
-    help="Format of the results; may be given several times.",
-)
+@formats
 @click.option(
     "-o",
     "--output",
@@ -139,14 +131,15 @@ def detect(
         check(summary)
     if output == STDOUT:
         inputs = [path for path in inputs if shard is None or in_shard(path, *shard)]
-        write = WRITERS[_stdout_format(formats, len(inputs))]
+        write = WRITERS[stdout_format(formats, len(inputs))]
         with _summed_up(Batch({path: [] for path in inputs}), summary) as batch:
             write(_timelines(console, batch, load, explain, fail_fast), console.result_stream())
         return
     asked = {"model": model, "words": phrases, "weights": weights, **settings, **filters}
     flags = {"overwrite": overwrite, "skip_existing": skip_existing, "retry_failed": retry_failed, "shard": shard}
+    extensions = [extension(name) for name in formats]
     with (
-        opened(console, inputs, formats, Path(output), asked=asked, **flags) as batch,  # type: ignore[arg-type]
+        opened(console, inputs, extensions, Path(output), asked=asked, **flags) as batch,  # type: ignore[arg-type]
         _summed_up(batch, summary),
     ):
         for timeline in _timelines(console, batch, load, explain, fail_fast):
@@ -166,21 +159,6 @@ def part_of(settings: Mapping[str, Any]) -> dict[str, Any]:
             raise UsageError("--end and --duration say the same; give one of them")
         settings["end"] = settings["start"] + duration
     return settings
-
-
-def _stdout_format(formats: Sequence[str], num_inputs: int) -> str:
-    """The format for stdout, where JSON of several inputs takes one line each.
-
-    Raises:
-        UsageError: for several formats, or one that cannot hold several timelines.
-    """
-    if len(set(formats)) > 1:
-        raise UsageError(f"-o - writes one format, not {' and '.join(formats)}. Choose one, or a folder with -o DIR")
-    if formats[0] in ONE_TIMELINE and num_inputs > 1:
-        raise UsageError(
-            f"-o - cannot put {num_inputs} inputs into one {formats[0]}. Choose csv or json, or a folder with -o DIR"
-        )
-    return "jsonl" if formats[0] == "json" and num_inputs > 1 else formats[0]
 
 
 def load_detector(

@@ -47,13 +47,13 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
 
 
 def plan_files(
-    inputs: Sequence[Path], formats: Sequence[str], folder: Path, *, overwrite: bool, skip_existing: bool
+    inputs: Sequence[Path], extensions: Sequence[str], folder: Path, *, overwrite: bool, skip_existing: bool
 ) -> dict[Path, list[Path]]:
     """The result files to write for each input, in a folder that is made if it is missing.
 
     Args:
         inputs: the inputs, each once.
-        formats: names of formats.
+        extensions: how the results of an input end, without the leading dot.
         folder: the output folder.
         overwrite: existing results may be replaced.
         skip_existing: existing results stay, and inputs that have all of theirs are left out.
@@ -61,15 +61,15 @@ def plan_files(
     Raises:
         UsageError: if the folder cannot be written, if both flags are set, or if a result exists and neither is.
     """
-    plan = name_files(inputs, formats, folder)
+    plan = name_files(inputs, extensions, folder)
     plan = check_existing(plan, overwrite=overwrite, skip_existing=skip_existing)
     make_folder(folder)
     return plan
 
 
-def name_files(inputs: Sequence[Path], formats: Sequence[str], folder: Path) -> dict[Path, list[Path]]:
+def name_files(inputs: Sequence[Path], extensions: Sequence[str], folder: Path) -> dict[Path, list[Path]]:
     """The result files of each input; see `result_names`."""
-    outputs = output_paths([Path(os.path.abspath(path)) for path in inputs], formats, folder)
+    outputs = output_paths([Path(os.path.abspath(path)) for path in inputs], extensions, folder)
     return dict(zip(inputs, outputs, strict=True))
 
 
@@ -104,10 +104,10 @@ def check_existing(
     return {path: list(files) for path, files in plan.items() if files}
 
 
-def output_paths(inputs: Sequence[Path], formats: Sequence[str], folder: Path) -> list[list[Path]]:
-    """Where the results of each input go: `folder/<name>.avel.<format>`, one list per input; see `result_names`."""
+def output_paths(inputs: Sequence[Path], extensions: Sequence[str], folder: Path) -> list[list[Path]]:
+    """Where the results of each input go: `folder/<name>.avel.<extension>`, one list per input; see `result_names`."""
     names = result_names(inputs)
-    return [[folder / f"{name}.avel.{extension}" for extension in dict.fromkeys(formats)] for name in names]
+    return [[folder / f"{name}.avel.{extension}" for extension in dict.fromkeys(extensions)] for name in names]
 
 
 def result_names(inputs: Sequence[Path]) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 
 from avel_cli.cli.detect import detect
 from avel_cli.cli.main import run
+from avel_cli.writers import WRITERS, extension
 
 Avel = Callable[..., tuple[int, str, str]]
 Clips = Callable[..., None]
@@ -33,6 +34,20 @@ def test_several_formats_go_to_the_folder_that_was_asked_for(avel: Avel, fake_cl
     assert avel("detect", "clip.mp4", "-f", "json", "-f", "srt", "-o", "new/out")[0] == 0
     assert sorted(path.name for path in Path("new/out").iterdir()) == ["clip.avel.json", "clip.avel.srt"]
     assert json.loads(Path("new/out/clip.avel.json").read_text())["events"][0]["label"] == "dog"
+
+
+@pytest.mark.parametrize("names", [["csv, json,srt"], ["srt", "csv,json,csv"]])
+def test_formats_may_stand_in_a_list(avel: Avel, fake_clips: Clips, names: list[str]) -> None:
+    fake_clips(clip="dog")
+    assert avel("detect", "clip.mp4", "-o", "out", *(part for name in names for part in ("-f", name)))[0] == 0
+    assert {path.suffix for path in Path("out").iterdir()} == {".csv", ".json", ".srt"}
+
+
+def test_all_formats_are_written_and_read_what_was_found(avel: Avel, fake_clips: Clips) -> None:
+    fake_clips(clip="dog")
+    assert avel("detect", "clip.mp4", "-f", "all", "-o", "out")[0] == 0
+    assert {path.name for path in Path("out").iterdir()} == {f"clip.avel.{extension(name)}" for name in WRITERS}
+    assert all("dog" in path.read_text() for path in Path("out").iterdir())
 
 
 def test_no_event_is_a_result_and_says_why(avel: Avel, fake_clips: Clips) -> None:
@@ -130,6 +145,7 @@ def test_several_inputs_on_stdout_share_one_csv_header(avel: Avel, fake_clips: C
     [
         (["a.mp4", "-f", "csv", "-f", "srt"], "writes one format"),
         (["a.mp4", "b.mp4", "-f", "srt"], "2 inputs into one"),
+        (["a.mp4", "-f", "all"], "writes one format"),
     ],
 )
 def test_what_stdout_cannot_hold_is_refused(avel: Avel, fake_clips: Clips, args: list[str], text: str) -> None:
@@ -202,7 +218,7 @@ def test_a_missing_file_loads_no_weights(avel: Avel, pipeline: type) -> None:
         (["--min-duration", "-1"], 2, "--min-duration"),
         (["--top-k", "0"], 2, "--top-k"),
         (["--device", "tpu"], 2, "'tpu' is not auto, cpu, cuda, cuda:N or mps"),
-        (["-f", "doc"], 2, "'csv', 'json', 'jsonl', 'srt'"),
+        (["-f", "doc"], 2, "'doc' is no format; there are csv, tsv, json"),
         (["--overwrite", "--skip-existing"], 2, "exclude each other"),
         (["--labels", "dog"], 2, "--label"),
     ],
