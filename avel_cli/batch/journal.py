@@ -159,7 +159,7 @@ class Journal:
             ).fetchone()
             state: Any  # of SQLite everything is
             number, state, *made_with, worker, reason, ended, text = last or (0, "waiting", None, None, "", "", 0, "{}")
-            results: dict[str, str | None] = json.loads(text)
+            results = _results(text)
             if state == "claimed":
                 if _is_alive(self.folder, worker):
                     return Answer("taken")
@@ -183,7 +183,7 @@ class Journal:
             row = base.execute(f"SELECT results FROM work WHERE {mine}", [_text(path), self.worker]).fetchone()
             if row is None:
                 return
-            results = {name: known or _hash(self.folder / name) for name, known in json.loads(row[0]).items()}
+            results = {name: known or _hash(self.folder / name) for name, known in _results(row[0]).items()}
             there = {name: known for name, known in results.items() if known}
             base.execute(
                 f"UPDATE work SET state = ?, seconds = ?, reason = ?, ended = ?, results = ? WHERE {mine}",
@@ -226,6 +226,8 @@ def rows(folder: Path) -> list[Row]:
         f" each.state IN ('done', 'failed')), worker FROM work WHERE id IN ({LAST}) ORDER BY path"
     )
     with _errors(folder), closing(_connect(folder, "rw")) as base:
+        if _is_new(base):
+            return []
         found = [(Row(*row), worker) for *row, worker in base.execute(query)]
     workers = {worker: _is_alive(folder, worker) for row, worker in found if row.state == "claimed"}
     return [row if workers.get(worker, True) else row._replace(state="interrupted") for row, worker in found]
@@ -236,8 +238,10 @@ def accounted(folder: Path, plan: Mapping[Path, Iterable[Path]]) -> set[Path]:
     if not (folder / NAME).is_file():
         return set()
     with _errors(folder), closing(_connect(folder, "rw")) as base:
+        if _is_new(base):
+            return set()
         found = base.execute(f"SELECT path, results FROM work WHERE id IN ({LAST})")
-        known = {path: json.loads(results) for path, results in found}
+        known = {path: _results(text) for path, text in found}
     return {file for path, files in plan.items() for file in files if _text(file.name) in known.get(_text(path), ())}
 
 
@@ -288,6 +292,11 @@ def _connect(folder: Path, mode: str) -> sqlite3.Connection:
     return base
 
 
+def _is_new(base: sqlite3.Connection) -> bool:
+    """Whether the process that makes the journal is not yet done with that."""
+    return base.execute("SELECT 1 FROM sqlite_master WHERE name = 'work'").fetchone() is None
+
+
 def _keep_log(base: sqlite3.Connection) -> None:
     """Turn the write-ahead log on; of processes that begin together some are refused at first."""
     for trial in range(100):
@@ -307,7 +316,7 @@ def _lock_path(folder: Path, worker: str) -> Path:
 def _is_alive(folder: Path, worker: str) -> bool:
     """Whether the process of that name holds its lock."""
     path = _lock_path(folder, worker)
-    if not worker.isalnum() or not path.is_file():
+    if not str(worker).isalnum() or not path.is_file():
         return False
     lock = FileLock(path, timeout=0)
     try:
@@ -328,8 +337,25 @@ def _errors(folder: Path) -> Iterator[None]:
         raise SetupError(f"{folder / NAME}: the journal cannot be used ({error})") from None
 
 
+def _results(text: str) -> dict[str, str | None]:
+    """Names and hashes of results, as the journal has them; the file may be a stranger's.
+
+    Raises:
+        ValueError: if it is anything else, or a name leads out of the folder.
+    """
+    try:
+        found: dict[str, str | None] = json.loads(text)
+        if all(name == Path(name).name and isinstance(known, str | None) for name, known in found.items()):
+            return found
+    except (TypeError, AttributeError, RecursionError):
+        pass
+    raise ValueError("what it says of results is not avel's")
+
+
 def _hash(file: Path) -> str | None:
     try:
+        if not file.is_file():  # a pipe would be waited for
+            return None
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError:

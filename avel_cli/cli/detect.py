@@ -206,7 +206,7 @@ def _summed_up(batch: Batch, file: Path | None) -> Iterator[Batch]:
         if file:
             from avel_cli.batch.summary import write
 
-            write(file, batch.outcomes)
+            write(file, {path: batch.outcomes[path] for path in batch.plan if path in batch.outcomes})
 
 
 def _timelines(

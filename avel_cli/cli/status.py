@@ -38,5 +38,5 @@ def status(console: Console, folder: Path, as_json: bool) -> None:
         console.result_stream().write(json.dumps(answer, indent=2, ensure_ascii=False) + "\n")
         return
     console.facts({state: str(number) for state, number in numbers.items()})
-    if failed := [[row.path, row.reason or ""] for row in inputs if row.state == "failed"]:
+    if failed := [[str(row.path), str(row.reason or "")] for row in inputs if row.state == "failed"]:
         console.table(["failed", "reason"], failed)

@@ -38,18 +38,22 @@ def results(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.avel.*")}
 
 
+def has_done(folder: Path) -> bool:
+    return any(row.state == "done" for row in rows(folder))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_of_two_processes_one_is_killed_and_the_other_does_the_rest(films: Path, tmp_path: Path) -> None:
     shared, alone = tmp_path / "shared", tmp_path / "alone"
     command = [sys.executable, "-m", "avel_cli", *detecting(films, shared)]
     first, second = (subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2))
-    ends = time.monotonic() + 120
-    while time.monotonic() < ends:
-        if (shared / NAME).exists() and any(row.state == "done" for row in rows(shared)):
-            break
-        time.sleep(0.05)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
+    try:
+        ends = time.monotonic() + 120
+        while time.monotonic() < ends and not ((shared / NAME).exists() and has_done(shared)):
+            time.sleep(0.05)
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
     _, told = second.communicate(timeout=120)
     assert second.returncode == 0, told
     assert [(row.state, row.times) for row in rows(shared)] == [("done", 1)] * COUNT

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -139,11 +141,29 @@ def test_an_input_is_known_by_size_time_and_ends(film: Path) -> None:
 def test_what_is_no_journal_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no journal here"):
         rows(tmp_path)
+    (tmp_path / NAME).touch()  # another process is about to make it
+    assert rows(tmp_path) == [] and accounted(tmp_path, {tmp_path: [tmp_path]}) == set()
     (tmp_path / NAME).write_text("something else, and long enough to be read as a header of SQLite" * 20)
     with pytest.raises(SetupError, match="the journal cannot be used"):
         Journal(tmp_path)
     with pytest.raises(SetupError, match="the journal cannot be used"):
         rows(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"../other": null}', '{"/etc/passwd": null}', '{"a": 1}', "[" * 99999, None, 7]
+)
+def test_a_strangers_journal_names_no_other_files(film: Path, result: Path, tmp_path: Path, text: object) -> None:
+    Journal(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / NAME)) as base, base:
+        base.execute("CREATE TABLE other AS SELECT * FROM work")
+        base.execute("DROP TABLE work")
+        base.execute("ALTER TABLE other RENAME TO work")
+        base.execute("INSERT INTO work (id, path, state, results) VALUES (1, ?, 'waiting', ?)", [str(film), text])
+    with closing(Journal(tmp_path)) as journal, pytest.raises(SetupError, match="the journal cannot be used"):
+        journal.claim(film, [result], MADE, PLAIN)
+    with pytest.raises(SetupError, match="the journal cannot be used"):
+        accounted(tmp_path, {film: [result]})
 
 
 def test_shards_have_each_input_once() -> None:
