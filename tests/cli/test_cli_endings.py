@@ -18,11 +18,17 @@ AVEL = [sys.executable, "-m", "avel_cli"]
 
 
 @pytest.fixture(autouse=True)
-def interrupts_are_heard():
-    """A shell's background jobs ignore SIGINT, and so would tests in one."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def signals_are_heard():
+    """A shell's background jobs ignore SIGINT, and what nohup runs SIGHUP; so would tests there."""
+    defaults = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("text", ["\x1b]0;title\x07", "a\x9b31m", "a\u202eb", "a\u2066b", "\x7f", "\udc80"])

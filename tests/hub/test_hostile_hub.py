@@ -11,6 +11,9 @@ from avel_cli.hub import downloads, limits, registry
 from avel_cli.hub.catalogue import Asset, Source
 from tests.hub_server import COMMIT, hub_server  # noqa: F401
 
+# The Hub's client closes a connection that failed when it is collected, which tells Python of a socket left open.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 ETAG = f'"{"e" * 64}"'
 
 

@@ -27,13 +27,14 @@ from avel_cli.localizers.cace_net.network import (
 )
 
 HEADS = 2  # of the interaction
-ADAPTER_DROPOUT = 0.1  # of CMBS's weak model; the attention of its guidance has 0.2
 CERTAIN = 1e-6  # gates are kept this far from 0 and 1, where they have no logit
 
 
 @dataclass(frozen=True)
 class WeakCACENetConfig:
     """Sizes and constants; attributes as those of `CACENetConfig`, numbers those of CMBS where it has them.
+
+    Unlike there, `dropout` is also that after the adapters, and `guide_dropout` that of the guidance's attentions alone.
 
     Raises:
         ValueError: as `CACENetConfig`.
@@ -105,9 +106,9 @@ class WeakCACENet(Localizer):
         self.config = config or WeakCACENetConfig()
         shared = self.config.shared()
         audio, visual = shared.audio_width, shared.visual_width
-        self.visual_adapter = adapter(shared.visual_dim, visual, ADAPTER_DROPOUT)
+        self.visual_adapter = adapter(shared.visual_dim, visual, shared.dropout)
         fits = shared.audio_dim == audio
-        self.audio_adapter = nn.Identity() if fits else adapter(shared.audio_dim, audio, ADAPTER_DROPOUT)
+        self.audio_adapter = nn.Identity() if fits else adapter(shared.audio_dim, audio, shared.dropout)
         self.guidance = CoGuidance(shared)
         self.audio = WeakStream(audio, shared)
         self.visual = WeakStream(visual, shared)
