@@ -34,7 +34,7 @@ CERTAIN = 1e-6  # gates are kept this far from 0 and 1, where they have no logit
 class WeakCACENetConfig:
     """Sizes and constants; attributes as those of `CACENetConfig`, numbers those of CMBS where it has them.
 
-    Unlike there, `dropout` is also that after the adapters, and `guide_dropout` that of the guidance's attentions alone.
+    Unlike there, `dropout` is also that after the adapters; `guide_dropout` is that of the attentions of the guidance.
 
     Raises:
         ValueError: as `CACENetConfig`.
