@@ -22,6 +22,7 @@ from avel_cli.errors import AvelError, SetupError, UsageError
 
 COMMANDS = {
     "detect": "avel_cli.cli.detect:detect",
+    "convert": "avel_cli.cli.convert:convert",
     "report": "avel_cli.cli.report:report",
     "clips": "avel_cli.cli.clips:clips",
     "render": "avel_cli.cli.render:render",

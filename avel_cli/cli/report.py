@@ -84,7 +84,7 @@ def _plan(inputs: Sequence[Path], output: Path, overwrite: bool) -> dict[Path, l
     if len(inputs) > 1 and (output / INDEX).exists() and not overwrite:
         raise UsageError(f"{output / INDEX} exists. Use --overwrite, or another folder with -o")
     make_folder(output)
-    plain = [path.with_name(path.name.removesuffix(".json").removesuffix(".avel")) for path in inputs]
+    plain = [sources.plain(path) for path in inputs]
     if len(set(plain)) < len(inputs):
         plain = list(inputs)
     plan = plan_files(plain, ["html"], output, overwrite=overwrite, skip_existing=False)

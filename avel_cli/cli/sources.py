@@ -13,13 +13,14 @@ import click
 from avel_cli.cli import options
 from avel_cli.cli.console import Console
 from avel_cli.cli.options import Command
-from avel_cli.errors import InputError
+from avel_cli.errors import InputError, UsageError
 from avel_cli.timeline.events import Timeline
 
 if TYPE_CHECKING:
     from avel_cli.media import Media
 
 SAVED = ".json"
+RESULT = ".avel.json"
 
 
 def detecting(command: Command) -> Command:
@@ -112,6 +113,35 @@ class Sources:
 
         events = select(timeline.events, min_score=self._min_score or 0.0, keep=self._labels)
         return replace(timeline, events=events)
+
+
+def saved(arguments: Sequence[str], recursive: bool) -> list[Path]:
+    """The saved timelines that the arguments name, each once: files, `@list.txt`, and `*.avel.json` of folders.
+
+    Raises:
+        UsageError: for a folder without any.
+    """
+    from avel_cli.inputs import find_inputs, with_lists
+
+    found: list[Path] = []
+    for argument in with_lists(arguments):
+        files = saved_in(Path(argument), recursive) if os.path.isdir(argument) else find_inputs([argument])
+        if not files:
+            raise UsageError(f"{argument} holds no *{RESULT}" + ("" if recursive else ". Try --recursive"))
+        found += files
+    return list({os.path.abspath(path): path for path in reversed(found)}.values())[::-1]
+
+
+def saved_in(folder: Path, recursive: bool) -> list[Path]:
+    """The saved timelines of a folder, in natural order."""
+    from avel_cli.inputs import natural_key
+
+    return sorted(folder.glob(f"**/*{RESULT}" if recursive else f"*{RESULT}"), key=natural_key)
+
+
+def plain(path: Path) -> Path:
+    """What results are named after: clip.json in place of clip.avel.json, and any other file itself."""
+    return path.with_name(path.name.removesuffix(RESULT) + SAVED) if path.name.endswith(RESULT) else path
 
 
 def each(console: Console, paths: Sequence[Path], work: Any) -> Iterator[Any]:

@@ -85,7 +85,7 @@ def summary(
 def _inputs(argument: str, recursive: bool) -> list[Path]:
     """The saved timelines of a folder that holds some, else its films."""
     path = Path(argument)
-    saved = sorted(path.glob("**/*.avel.json" if recursive else "*.avel.json")) if path.is_dir() else []
+    saved = sources.saved_in(path, recursive) if path.is_dir() else []
     return saved or find_inputs([argument], recursive)
 
 

@@ -1,4 +1,4 @@
-"""The rules of the page, run by node, give the events that Python gives."""
+"""Kept scores, decoded again by the page (its rules run by node) and by Python, give the events that were found."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from avel_cli.timeline.events import Event
 from avel_cli.timeline.filters import select
 from avel_cli.timeline.grid import Grid
 from avel_cli.timeline.labels import LabelScores, most_special
+from avel_cli.timeline.redrawn import redrawn as redraw
 
 RULES = Path(avel_cli.report.__file__).parent / "templates" / "rules.js"
 NAMES = ("animal", "dog", "puppy", "speech", "vehicle", "car")
@@ -41,6 +42,14 @@ def redrawn(scores: list[kept.Kept], levels: list[float]) -> list[list[Event]]:
     return [[Event(**event) for event in events] for events in json.loads(done.stdout)]
 
 
+def drawn_by_python(scores: list[kept.Kept], levels: list[float]) -> list[list[Event]]:
+    """The same by `avel convert`, from the JSON that is kept."""
+    return [list(redraw(json.loads(json.dumps(one)), level)) for one, level in zip(scores, levels, strict=True)]
+
+
+BY = pytest.mark.parametrize("by", [redrawn, drawn_by_python])
+
+
 def assert_same(found: list[list[Event]], expected: list[list[Event]]) -> None:
     assert sum(map(len, expected)) > 100  # the cases hold something
     for ours, theirs in zip(found, expected, strict=True):
@@ -61,9 +70,10 @@ def rounded(seed: int, *shape: int) -> np.ndarray:
     return np.round(np.random.default_rng(seed).beta(0.7, 0.9, shape), kept.DIGITS)
 
 
+@BY
 @pytest.mark.parametrize("known_by", [(), KNOWN_BY])
 @pytest.mark.parametrize("modalities", [("both",), ("both", "heard", "seen")])
-def test_labels_by_themselves(known_by, modalities) -> None:
+def test_labels_by_themselves(known_by, modalities, by) -> None:
     scores, levels, expected = [], [], []
     for seed, level, filters, grid, duration in cases():
         given = LabelScores(*rounded(seed, 3, grid.count(duration), len(NAMES)))
@@ -73,10 +83,11 @@ def test_labels_by_themselves(known_by, modalities) -> None:
         how = {"modalities": modalities, "known_by": known_by, "min_score": level, "min_alone": level}
         expected.append(list(labels.decode(given, NAMES, **rules, **how, **filters)))
         levels.append(level)
-    assert_same(redrawn(scores, levels), expected)
+    assert_same(by(scores, levels), expected)
 
 
-def test_one_label_a_segment() -> None:
+@BY
+def test_one_label_a_segment(by) -> None:
     scores, levels, expected = [], [], []
     for seed, level, filters, grid, duration in cases():
         given, count = segments.SegmentScores(len(NAMES)), grid.count(duration)
@@ -90,10 +101,11 @@ def test_one_label_a_segment() -> None:
         how = {"count": count, "threshold": 0.4, "min_score": level}
         expected.append(list(segments.decode(given, NAMES, **rules, **how, **filters)))
         levels.append(level)
-    assert_same(redrawn(scores, levels), expected)
+    assert_same(by(scores, levels), expected)
 
 
-def test_events_that_may_overlap() -> None:
+@BY
+def test_events_that_may_overlap(by) -> None:
     scores, levels, expected = [], [], []
     for seed, level, filters, grid, duration in cases():
         random = np.random.default_rng(seed)
@@ -109,12 +121,13 @@ def test_events_that_may_overlap() -> None:
         special = most_special(select(every, min_score=level), NAMES, PARENTS)
         expected.append(list(select(special, **filters)))
         levels.append(level)
-    assert_same(redrawn(scores, levels), expected)
+    assert_same(by(scores, levels), expected)
 
 
-def test_the_part_of_a_film_keeps_its_place() -> None:
+@BY
+def test_the_part_of_a_film_keeps_its_place(by) -> None:
     event = Event(1.0, 2.0, "dog", 0.5)
     kinds = kept.of_proposals([event], NAMES)
     rules = {"grid": Grid(), "duration": 5.0, "parents": {}, "min_duration": 0, "keep": (), "top_k": None}
-    [[moved]] = redrawn([{**kept.with_rules(kinds, **rules), "begin": 60.0}], [0.25])
+    [[moved]] = by([{**kept.with_rules(kinds, **rules), "begin": 60.0}], [0.25])
     assert asdict(moved) == {**asdict(event), "start": 61.0, "end": 62.0}
