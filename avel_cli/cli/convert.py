@@ -119,7 +119,7 @@ def _at(console: Console, path: Path, timeline: Timeline, min_score: float) -> T
     parameters = timeline.parameters | {"min_score": min_score}
     if timeline.scores is None:
         before = timeline.parameters.get("min_score")
-        if isinstance(before, int | float) and min_score < before:
+        if isinstance(before, int | float) and min_score < before <= 1:
             console.say(
                 f"warning: {path}: events below {before:g} were not saved; avel detect --keep-scores saves them"
             )

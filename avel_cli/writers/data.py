@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, get_args
 
 from avel_cli import __version__
 from avel_cli.errors import InputError
-from avel_cli.timeline.events import Event, Timeline
+from avel_cli.timeline.events import Event, Modality, Timeline
 
 SCHEMA = "avel.timeline/1"
+LONGEST = 1e9  # seconds, thirty years; what is counted in microseconds stays exact
 
 
 def document(timeline: Timeline) -> dict[str, Any]:
@@ -53,7 +55,8 @@ def read_json(path: Path) -> Timeline:
         InputError: if the file cannot be read, or is not such a timeline.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text, parse_float=_finite, parse_constant=_finite)
         if found.pop("schema") != SCHEMA:
             raise ValueError("another schema")
         found.pop("avel")
@@ -91,8 +94,16 @@ def _check_types(found: dict[str, Any]) -> None:
     texts = [*found["labels"], *found["warnings"], *(event["label"] for event in found["events"])]
     if not all(isinstance(text, str) for text in texts) or not isinstance(found.get("reason"), str | None):
         raise ValueError("a label, a warning or the reason is no text")
-    if not 0 <= found["duration"] < float("inf") or not isinstance(found.get("scores"), dict | None):
+    if any(event.get("modality", "both") not in get_args(Modality) for event in found["events"]):
+        raise ValueError("an event is neither heard nor seen")
+    if not 0 <= found["duration"] < LONGEST or not isinstance(found.get("scores"), dict | None):
         raise ValueError("the duration or the scores cannot be")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no number")
+    return number
 
 
 def _event(event: Event) -> dict[str, Any]:

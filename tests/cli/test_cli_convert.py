@@ -116,6 +116,34 @@ def test_one_bad_input_does_not_end_a_batch(capsys) -> None:
     assert Path("clip.avel.csv").exists() and not Path("other.avel.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ('"duration": 10.0', '"duration": 1e306', 3),
+        ('"duration": 10.0', f'"duration": {10**400}', 3),
+        ('"duration": 10.0', '"duration": NaN', 3),
+        ('"media": {}', '"media": {"video": {"fps": 1e999}}', 3),
+        ('"media": {}', '"media": {"video": {"fps": NaN}}', 3),
+        ('"media": {}', '"media": {"video": {"fps": "x"}}', 0),
+        ('"media": {}', f'"media": {{"video": {{"fps": {10**400}}}}}', 0),
+        ('"media": {}', '"media": {"video": [1]}', 0),
+        ('"modality": "both"', '"modality": ["both"]', 3),
+        ('"modality": "both"', '"modality": "smelt"', 3),
+        ('"label": "dog"', '"label": "\\ud800\\u0000\\u001b[31m"', 0),
+        ('"file": "films/clip.mp4"', '"file": "../..\\u0000/\\n.mp4"', 0),
+        ('"file": "films/clip.mp4"', '"file": ""', 0),
+        ('"min_score": 0.25', f'"min_score": {10**400}', 0),
+    ],
+)
+def test_what_strangers_write_is_converted_or_refused(old: str, new: str, code: int, capsys) -> None:
+    text = Path("clip.avel.json").read_text()
+    assert old in text
+    Path("bad.avel.json").write_text(text.replace(old, new))
+    for more in ([], ["--min-score", "0.1"]):
+        assert run(["convert", "bad.avel.json", "-f", "all", "-o", "out", "--overwrite", *more]) == code
+    assert code == 0 or "bad.avel.json: not a timeline of avel" in capsys.readouterr().err
+
+
 def test_stdout_holds_one_format(capsys) -> None:
     SAVED.write("two.avel.json")
     assert run(["convert", "clip.avel.json", "two.avel.json", "-f", "json", "-o", "-"]) == 0
