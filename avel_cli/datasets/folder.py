@@ -1,5 +1,7 @@
 """One's own videos: a folder with `labels.csv`, whose columns are `file,start,end,label` and perhaps `split`.
 
+Commas, semicolons or tabs part its columns; times are seconds, `75.5` or `75,5`, or timecodes, `1:15.5` or `0:01:15.5`.
+
 Videos become clips like AVE's: up to 10 segments of 1 s with events of one label. A clip ends early where another
 label begins, so that no second with an event is ever called background and none is used twice; seconds with several
 labels at once belong to no clip, and are counted. Features come from whoever made them.
@@ -11,6 +13,7 @@ import csv
 import hashlib
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +32,7 @@ from avel_cli.errors import SetupError
 log = logging.getLogger("avel")
 TABLE = "labels.csv"
 COLUMNS = ("file", "start", "end", "label")
+TIMECODE = re.compile(r"([0-9]{1,4}:[0-5]?[0-9]|[0-9]{1,4}):[0-5]?[0-9]([.,][0-9]+)?")  # [hours:]minutes:seconds
 BACKGROUND = "background"
 SHARES: dict[Split, tuple[float, float]] = {"test": (0, 0.1), "val": (0.1, 0.2), "train": (0.2, 1)}  # of hashes
 Features = Callable[[Path, int, int], tuple[Tensor, Tensor]]  # file, first segment, last + 1 → audio, visual
@@ -80,7 +84,9 @@ def read_spans(path: Path) -> list[Span]:
         raise SetupError(f"{path}: missing; it must list the events: {','.join(COLUMNS)}")
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets like to put a mark in front
-            reader = csv.DictReader(stream)
+            delimiter = max(",;\t", key=stream.readline().count)  # of several as many, the comma
+            stream.seek(0)
+            reader = csv.DictReader(stream, delimiter=delimiter)
             lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if lacking:
                 raise SetupError(f"{path} line 1: no column {', '.join(lacking)}; the first line names the columns")
@@ -98,15 +104,30 @@ def _span(path: Path, row: Mapping[str, str | None], line: int) -> Span:
     fault = _fault(path.parent, file, start, end, label, split)
     if fault:
         raise SetupError(f"{path} line {line}: {fault}")
-    return Span(Path(file).as_posix(), float(start), float(end), label, split, line)
+    return Span(Path(file).as_posix(), _seconds(start), _seconds(end), label, split, line)
+
+
+def _seconds(text: str) -> float:
+    """The time of a cell in seconds.
+
+    Raises:
+        ValueError: if it is neither a number nor a timecode of minutes and seconds, perhaps with hours.
+    """
+    *larger, last = text.replace(",", ".").split(":")
+    if not larger:
+        return float(last)
+    if not TIMECODE.fullmatch(text):
+        raise ValueError(f"no timecode: {text}")
+    hours, minutes = ["0", *larger][-2:]
+    return int(hours) * 3600 + int(minutes) * 60 + float(last)
 
 
 def _fault(folder: Path, file: str, start: str, end: str, label: str, split: str) -> str:
     """What is wrong with the cells of a line, or nothing."""
     try:
-        begin, until = float(start), float(end)
+        begin, until = _seconds(start), _seconds(end)
     except ValueError:
-        return f"start and end must be seconds, not {start!r} and {end!r}"
+        return f"start and end must be seconds or timecodes such as 1:15.5, not {start!r} and {end!r}"
     if not (0 <= begin < until and math.isfinite(until)):
         return f"no event lasts from {start} to {end} s"
     if not label or label.casefold() == BACKGROUND:

@@ -44,10 +44,30 @@ def test_a_table_is_read_whatever_its_columns_order_and_mark(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    ("mark", "start", "end", "times"),
+    [
+        (";", "1,5", "3.25", (1.5, 3.25)),
+        ("\t", "1:15,5", "0:01:16", (75.5, 76)),
+        (";", "75:00", "1:15:00.25", (4500, 4500.25)),
+        (",", "0:09.75", "1e1", (9.75, 10)),
+    ],
+)
+def test_a_table_may_have_other_marks_and_timecodes(
+    tmp_path: Path, mark: str, start: str, end: str, times: tuple[float, float]
+) -> None:
+    path = table(tmp_path, mark.join(("a.mp4", start, end, "dog")), head=mark.join(HEAD.split(","))) / folder.TABLE
+    assert folder.read_spans(path) == [Span("a.mp4", *times, "dog", "", 2)]
+
+
+@pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("a.mp4,1,x,dog", "line 3: start and end must be seconds, not '1' and 'x'"),
+        ("a.mp4,1,x,dog", "line 3: start and end must be seconds or timecodes such as 1:15.5, not '1' and 'x'"),
         ("a.mp4,1", "line 3: start and end must be seconds"),
+        ("a.mp4,0:00:01:12,3,dog", "line 3: start and end must be seconds"),  # frames, of no known rate
+        ("a.mp4,0:61,90,dog", "line 3: start and end must be seconds"),
+        ("a.mp4,-1:00,90,dog", "line 3: start and end must be seconds"),
+        ("a.mp4,1:00,0:59,dog", "line 3: no event lasts from 1:00 to 0:59 s"),
         ("a.mp4,2,2,dog", "line 3: no event lasts from 2 to 2 s"),
         ("a.mp4,-1,2,dog", "line 3: no event lasts"),
         ("a.mp4,0,inf,dog", "line 3: no event lasts"),
