@@ -13,7 +13,7 @@ from typing import TextIO
 
 from avel_cli.errors import UsageError
 from avel_cli.timeline.events import Timeline
-from avel_cli.writers.annotations import write_activitynet, write_labelstudio
+from avel_cli.writers.annotations import write_activitynet, write_labelstudio, write_w3c
 from avel_cli.writers.chapters import write_chapters, write_edl, write_ffmetadata
 from avel_cli.writers.data import write_json, write_jsonl
 from avel_cli.writers.files import atomic_write
@@ -39,6 +39,7 @@ WRITERS: dict[str, Writer] = {
     "chapters": write_chapters,
     "labelstudio": write_labelstudio,
     "activitynet": write_activitynet,
+    "w3c": write_w3c,
 }
 # Formats of which a stream holds one timeline: its times would start again.
 ONE_TIMELINE = frozenset({"srt", "vtt", "audacity", "textgrid", "eaf", "edl", "ffmetadata", "chapters"})
@@ -48,6 +49,7 @@ EXTENSIONS = {
     "chapters": "chapters.txt",
     "labelstudio": "labelstudio.json",
     "activitynet": "activitynet.json",
+    "w3c": "w3c.json",
 }
 
 

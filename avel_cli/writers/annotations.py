@@ -1,4 +1,4 @@
-"""JSON of other projects: what people correct in Label Studio, and what ActivityNet's evaluation reads."""
+"""JSON of other projects: Label Studio's tasks, what ActivityNet's evaluation reads, and the W3C's annotations."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterable
 from statistics import fmean
 from typing import Any, TextIO
+from urllib.parse import quote
+from uuid import NAMESPACE_URL, uuid5
 
-from avel_cli.timeline.events import Timeline
+from avel_cli.timeline.events import Event, Timeline
 from avel_cli.writers.names import stem
 
 
@@ -41,6 +43,41 @@ def write_activitynet(timelines: Iterable[Timeline], stream: TextIO) -> None:
             for event in timeline.events
         ]
     _write({"version": "VERSION 1.3", "results": results, "external_data": {}}, stream)
+
+
+def write_w3c(timelines: Iterable[Timeline], stream: TextIO) -> None:
+    """A page of the W3C's Web Annotations: each event tags the file from `t=start` to `end`, in seconds to 1 ms.
+
+    A file is named by its path as it was given, as a relative address. The same events always have the same names.
+    """
+    items: list[dict[str, Any]] = []
+    for timeline in timelines:
+        source = quote(timeline.file.replace("\\", "/"), errors="backslashreplace")
+        items += [_annotation(source, number, event) for number, event in enumerate(timeline.events, 1)]
+    page = {"@context": "http://www.w3.org/ns/anno.jsonld", "id": _urn(*(item["id"] for item in items))}
+    _write({**page, "type": "AnnotationPage", "items": items}, stream)
+
+
+def _annotation(source: str, number: int, event: Event) -> dict[str, Any]:
+    span = f"t={event.start:.3f},{event.end:.3f}"
+    return {
+        "id": _urn(source, str(number), span, ascii(event.label)),
+        "type": "Annotation",
+        "motivation": "tagging",
+        "body": {"type": "TextualBody", "purpose": "tagging", "format": "text/plain", "value": event.label},
+        "target": {
+            "source": source,
+            "selector": {
+                "type": "FragmentSelector",
+                "conformsTo": "http://www.w3.org/TR/media-frags/",
+                "value": span,
+            },
+        },
+    }
+
+
+def _urn(*parts: str) -> str:
+    return uuid5(NAMESPACE_URL, "\n".join(("avel", *parts))).urn
 
 
 def _task(timeline: Timeline) -> dict[str, Any]:

@@ -188,6 +188,22 @@ def test_every_format_writes_films_without_events_and_is_known_by_its_file(saved
     assert saved(name, empty).read_text(encoding="utf-8") == written(name, empty)
 
 
+def test_w3c_annotations_name_the_file_and_the_part(saved) -> None:
+    page = json.loads(saved("w3c").read_text(encoding="utf-8"))
+    assert (page["@context"], page["type"]) == ("http://www.w3.org/ns/anno.jsonld", "AnnotationPage")
+    assert [item["body"]["value"] for item in page["items"]] == [event.label for event in EVENTS]
+    assert len({page["id"], *(item["id"] for item in page["items"])}) == 1 + len(EVENTS)
+    targets = [item["target"] for item in page["items"]]
+    assert {target["source"] for target in targets} == {"day%201/a%20clip.mp4"}
+    parts = [target["selector"]["value"].removeprefix("t=").split(",") for target in targets]
+    assert [(float(start), float(end)) for start, end in parts] == [(event.start, event.end) for event in EVENTS]
+
+
+def test_w3c_annotations_hold_names_that_are_not_unicode() -> None:
+    page = json.loads(written("w3c", replace(TIMELINE, file="a\ud800\udcff:b.mp4")))
+    assert page["items"][0]["target"]["source"] == "a%5Cud800%5Cudcff%3Ab.mp4"
+
+
 def test_the_tables_of_formats_fit(tmp_path: Path) -> None:
     assert set(EXTENSIONS) | ONE_TIMELINE <= set(WRITERS)
     assert len({extension(name) for name in WRITERS}) == len(WRITERS)
