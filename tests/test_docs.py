@@ -15,10 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-UNTOLD = {"convert": pytest.mark.xfail(reason="its line of the README comes with the next change of that page")}
-
-
-@pytest.mark.parametrize("command", [pytest.param(name, marks=UNTOLD.get(name, ())) for name in COMMANDS])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_in_the_readme_and_all_its_options_have_help(command):
     assert f"avel {command}" in README
     found = avel.get_command(None, command)

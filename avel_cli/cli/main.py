@@ -26,6 +26,7 @@ COMMANDS = {
     "report": "avel_cli.cli.report:report",
     "clips": "avel_cli.cli.clips:clips",
     "render": "avel_cli.cli.render:render",
+    "status": "avel_cli.cli.status:status",
     "summary": "avel_cli.cli.summary:summary",
     "extract": "avel_cli.cli.extract:extract",
     "query": "avel_cli.cli.query:query",
