@@ -92,6 +92,7 @@ class Media:
         duration: when the last picture or sound ends, in seconds since the container's start.
         video: the first stream of pictures that move, or the chosen one; None without pictures. A cover is none.
         audio: all audio tracks in the container's order.
+        stills: how many streams of pictures before `video` were passed over because they do not move.
         begin: where reading begins, in seconds since the container's start; all times of this object, and of what is
             read, count from there. See `select`.
         until: where reading ends, on the same clock as `begin`.
@@ -103,6 +104,7 @@ class Media:
     duration: float
     video: VideoStream | None
     audio: tuple[AudioStream, ...]
+    stills: int = 0
     begin: float = 0.0
     until: float = math.inf
 
@@ -181,6 +183,7 @@ def _describe(path: Path, size: int, facts: dict[str, Any], video_track: int | N
         duration=duration,
         video=VideoStream(**film) if film else None,
         audio=tuple(AudioStream(**stream) for stream in facts["audio"]),
+        stills=videos.index(film) if film and video_track is None else 0,
     )
 
 

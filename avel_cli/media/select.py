@@ -49,7 +49,10 @@ def select(
         begin=begin,
         until=math.inf if end == media.duration else end,
     )
-    return selection, (note,) if note else ()
+    notes = [note] if note else []
+    if media.stills:
+        notes.append(f"the pictures of video track 0 do not move; track {media.stills} was looked at")
+    return selection, tuple(notes)
 
 
 def until_one_ends(media: Media, track: int | None = None) -> float:

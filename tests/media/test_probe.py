@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from avel_cli.errors import InputError, MediaError
-from avel_cli.media import AudioStream, VideoStream, probe, read_frames
+from avel_cli.media import AudioStream, VideoStream, probe, read_frames, select
 from tests.conftest import Maker
 
 SECOND = ("-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=1", "-f", "lavfi", "-i", "sine=440:d=1")
@@ -221,6 +221,8 @@ def test_the_film_is_the_stream_that_moves_unless_another_is_chosen(ffmpeg: Make
     still = ["-f", "lavfi", "-i", "color=red:s=32x32:r=1:d=1"]
     path = ffmpeg("still_first.mkv", *still, *SECOND, "-map", "0", "-map", "1", "-map", "2")
     film, chosen = probe(path).video, probe(path, 0).video
+    assert select(probe(path))[1] == ("the pictures of video track 0 do not move; track 1 was looked at",)
+    assert select(probe(path, 0))[1] == ()
     assert film and chosen and (film.width, chosen.width) == (64, 32)
     with pytest.raises(InputError, match="no video track 2; it has 2, counted from 0"):
         probe(path, 2)
